@@ -1,0 +1,151 @@
+/* CPUID and XCR0 on x86-64; affinity mask, cgroup quota and the PYEDGE_* variables everywhere. */
+#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
+
+#include "base/cpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* XCR0 tells which registers the operating system saves (Intel SDM volume 1, 13.3): without its bits the
+ * instructions fault even where CPUID lists them. */
+static uint64_t read_xcr0(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+unsigned pe_cpu_features(void) {
+    unsigned a, b, c, d, features = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (c & bit_SSE4_1 && c & bit_SSSE3) features |= PE_CPU_SSE41;
+    if (!(c & bit_OSXSAVE)) return features;
+    uint64_t xcr0 = read_xcr0();
+    bool ymm = (xcr0 & 0x06) == 0x06, zmm = (xcr0 & 0xe6) == 0xe6;
+    if (!ymm || !(c & bit_AVX)) return features;
+    if (c & bit_FMA) features |= PE_CPU_FMA;
+    if (c & bit_F16C) features |= PE_CPU_F16C;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
+    if (b & bit_AVX2) features |= PE_CPU_AVX2;
+    unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    if (!zmm || (b & wanted) != wanted) return features;
+    features |= PE_CPU_AVX512;
+    if (c & bit_AVX512VNNI) features |= PE_CPU_AVX512VNNI;
+    return features;
+}
+#else
+unsigned pe_cpu_features(void) { return 0; }
+#endif
+
+void pe_cpu_describe(unsigned features, char *text, size_t size) {
+    static const char *const names[] = {"sse4.1", "avx2", "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni"};
+    size_t used = 0;
+    if (size) text[0] = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!(features >> i & 1)) continue;
+        int n = snprintf(text + used, size - used, "%s%s", used ? ", " : "", names[i]);
+        if (n < 0 || (size_t)n >= size - used) return;
+        used += (size_t)n;
+    }
+}
+
+static const char *environment(const char *name) {
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+const char *pe_cpu_forced_isa(void) { return environment("PYEDGE_ISA"); }
+
+static int allowed_processors(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 && online < 4096 ? (int)online : 1;
+}
+
+/* Quota of one cgroup directory in processors; 0 where there is none. Version 2 has cpu.max ("max 100000"), version 1
+ * has two files. */
+static double group_quota(const char *directory) {
+    char path[600];
+    double quota = 0, period = 0;
+    snprintf(path, sizeof path, "%s/cpu.max", directory);
+    FILE *file = fopen(path, "re");
+    if (file) {
+        if (fscanf(file, "%lf %lf", &quota, &period) != 2) quota = 0;
+        fclose(file);
+        return quota > 0 && period > 0 ? quota / period : 0;
+    }
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
+    file = fopen(path, "re");
+    if (!file) return 0;
+    if (fscanf(file, "%lf", &quota) != 1) quota = 0;
+    fclose(file);
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
+    file = fopen(path, "re");
+    if (!file) return 0;
+    if (fscanf(file, "%lf", &period) != 1) period = 0;
+    fclose(file);
+    return quota > 0 && period > 0 ? quota / period : 0;
+}
+
+/* The smallest quota on the way from this process's group up to the root. Inside a container the path of
+ * /proc/self/cgroup is often not visible, so the root of the mount is always asked as well. */
+static double cgroup_quota(void) {
+    double least = 0;
+    const char *const roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu"};
+    char line[512], directory[560];
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        char *path = strchr(line, ':');
+        path = path ? strchr(path + 1, ':') : NULL;
+        if (!path) continue;
+        bool unified = strncmp(line, "0::", 3) == 0;
+        if (!unified && !strstr(line, "cpu")) continue;
+        path++;
+        path[strcspn(path, "\n")] = 0;
+        for (;;) {
+            snprintf(directory, sizeof directory, "%s%s", roots[unified ? 0 : 1], path);
+            double quota = group_quota(directory);
+            if (quota > 0 && (least == 0 || quota < least)) least = quota;
+            char *slash = strrchr(path, '/');
+            if (!slash || slash == path) break;
+            *slash = 0;
+        }
+    }
+    if (file) fclose(file);
+    for (int i = 0; i < 2; i++) {
+        double quota = group_quota(roots[i]);
+        if (quota > 0 && (least == 0 || quota < least)) least = quota;
+    }
+    return least;
+}
+
+int pe_threads_explain(int *allowed, double *quota, int *forced) {
+    int processors = allowed_processors(), wish = 0;
+    double limit = cgroup_quota();
+    const char *text = environment("PYEDGE_THREADS");
+    if (text) {
+        char *end;
+        long value = strtol(text, &end, 10);
+        if (*end == 0 && value >= 1 && value <= 512) wish = (int)value;
+    }
+    if (allowed) *allowed = processors;
+    if (quota) *quota = limit;
+    if (forced) *forced = wish;
+    if (wish) return wish;
+    int threads = processors;
+    if (limit > 0 && limit < threads) threads = limit < 1 ? 1 : (int)limit;
+    return threads;
+}
+
+int pe_threads_default(void) { return pe_threads_explain(NULL, NULL, NULL); }

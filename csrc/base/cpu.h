@@ -1,0 +1,25 @@
+/* What this machine allows: instruction sets by processor and operating system, threads by affinity and quota.
+ * The only place that reads the environment. */
+#ifndef PE_BASE_CPU_H
+#define PE_BASE_CPU_H
+
+#include "base/status.h"
+
+enum { /* bits of pe_cpu_features; each is set only where the processor has it and the system saves its registers */
+       PE_CPU_SSE41 = 1 << 0,
+       PE_CPU_AVX2 = 1 << 1,
+       PE_CPU_FMA = 1 << 2,
+       PE_CPU_F16C = 1 << 3,
+       PE_CPU_AVX512 = 1 << 4, /* F, BW, DQ and VL together */
+       PE_CPU_AVX512VNNI = 1 << 5,
+};
+
+unsigned pe_cpu_features(void);
+
+/* The names of the bits in `features`, "avx2, fma", for messages; written to text [size], always terminated. */
+void pe_cpu_describe(unsigned features, char *text, size_t size);
+
+/* PYEDGE_ISA, or NULL where it is unset or empty. */
+const char *pe_cpu_forced_isa(void);
+
+#endif

@@ -1,0 +1,254 @@
+/* pyedge: language models on the machine at hand. The one public header of the C core.
+ *
+ * Every function that can fail returns a pe_status; on failure pe_last_error() gives one sentence for the calling
+ * thread that says what was wrong, where, and what would be right. Nothing is printed, nothing ends the process.
+ *
+ * Objects: a pe_model is immutable and may be used by any number of threads. A pe_session is one timeline (KV cache,
+ * position) and serves one thread at a time; a second caller gets PE_ERR_BUSY. A pe_sampler belongs to one thread.
+ * Handles are reference counted or owned as their functions say; releasing NULL is allowed.
+ */
+#ifndef PYEDGE_H
+#define PYEDGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define PE_API
+#else
+#define PE_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- results ---------------------------------------------------------------------------------------------------- */
+
+typedef enum pe_status {
+    PE_OK = 0,
+    PE_ERR_ARG,         /* an argument is outside of what the function accepts */
+    PE_ERR_IO,          /* the system refused a file operation */
+    PE_ERR_FORMAT,      /* a file contradicts its format */
+    PE_ERR_UNSUPPORTED, /* well formed, but of a kind that this build does not run */
+    PE_ERR_NOMEM,       /* no memory, or the caller's memory limit would be exceeded */
+    PE_ERR_CONTEXT,     /* the tokens do not fit into the session's context */
+    PE_ERR_CANCELLED,   /* pe_session_cancel() was called; the session is as before the call */
+    PE_ERR_BUSY,        /* the session is in use by another thread */
+} pe_status;
+
+/* The message of the last failed call of this thread; valid until the next failed call of the same thread. */
+PE_API const char *pe_last_error(void);
+PE_API const char *pe_version(void);
+
+/* ---- machine ---------------------------------------------------------------------------------------------------- */
+
+typedef struct pe_isa_info {
+    const char *name;   /* "scalar", "avx2", ... */
+    bool usable;        /* the processor and the operating system both allow it */
+    const char *reason; /* why not, where it is not usable; else what it needs */
+} pe_isa_info;
+
+/* Instruction sets compiled into this library, weakest first. False past the end. */
+PE_API bool pe_isa_get(size_t index, pe_isa_info *out);
+/* The instruction set that sessions use: PYEDGE_ISA where it is set, else the best usable one.
+ * PE_ERR_UNSUPPORTED where PYEDGE_ISA names one that is unknown or that this machine lacks. */
+PE_API pe_status pe_isa_select(const char **name);
+/* Threads that are worth using: affinity mask and cgroup quota respected, PYEDGE_THREADS first. At least 1. */
+PE_API int pe_threads_default(void);
+/* The same, with its reasons: processors allowed, cgroup quota in processors (0: none), PYEDGE_THREADS (0: unset). */
+PE_API int pe_threads_explain(int *allowed, double *quota, int *forced);
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
+
+typedef struct pe_model pe_model;
+
+typedef struct pe_model_info {
+    const char *name; /* general.name, or "" */
+    const char *arch; /* "llama", "gemma3", ... */
+    uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff;
+    uint64_t n_params;
+    uint64_t file_size;
+    int32_t bos_id, eos_id;    /* -1 where the file names none */
+    bool add_bos;              /* PE_TOKENIZE_SPECIAL puts BOS first */
+    const char *chat_template; /* Jinja source, or NULL */
+} pe_model_info;
+
+/* Map the file read-only and check everything that evaluation relies on. The weights stay in the file's pages: they
+ * are never copied. If the file shrinks while it is mapped, the system ends the process on access (SIGBUS), as with
+ * any mapping: replace model files by renaming, never by truncating. */
+PE_API pe_status pe_model_open(const char *path, pe_model **out);
+/* The same over memory that the caller keeps unchanged until the last reference is gone. 32-byte aligned. */
+PE_API pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out);
+PE_API void pe_model_retain(pe_model *model);
+PE_API void pe_model_release(pe_model *model);
+PE_API void pe_model_get_info(const pe_model *model, pe_model_info *out);
+
+typedef enum pe_meta_type { /* the numbers of GGUF */
+                            PE_META_U8,
+                            PE_META_I8,
+                            PE_META_U16,
+                            PE_META_I16,
+                            PE_META_U32,
+                            PE_META_I32,
+                            PE_META_F32,
+                            PE_META_BOOL,
+                            PE_META_STRING,
+                            PE_META_ARRAY,
+                            PE_META_U64,
+                            PE_META_I64,
+                            PE_META_F64,
+} pe_meta_type;
+
+typedef struct pe_meta {
+    const char *key; /* NUL-terminated copy */
+    pe_meta_type type;
+    pe_meta_type item_type; /* of an array; else equal to type */
+    uint64_t n_items;       /* of an array; else 1 */
+    union {
+        uint64_t u;
+        int64_t i;
+        double f;
+        bool b;
+    } value;              /* scalars */
+    const char *string;   /* PE_META_STRING: not NUL-terminated, points into the file */
+    uint64_t string_size; /* bytes */
+} pe_meta;
+
+PE_API size_t pe_model_meta_count(const pe_model *model);
+PE_API pe_status pe_model_meta(const pe_model *model, size_t index, pe_meta *out);
+/* One item of an array value (of numbers, booleans or strings). */
+PE_API pe_status pe_model_meta_item(const pe_model *model, size_t index, uint64_t item, pe_meta *out);
+
+typedef struct pe_tensor_info {
+    const char *name;      /* NUL-terminated */
+    int type;              /* GGML type number; see pe_type_get */
+    uint32_t n_dims;       /* 1..4 */
+    uint64_t dims[4];      /* dims[0] is the contiguous one; 1 past n_dims */
+    uint64_t offset, size; /* bytes, from the start of the file */
+} pe_tensor_info;
+
+PE_API size_t pe_model_tensor_count(const pe_model *model);
+PE_API pe_status pe_model_tensor(const pe_model *model, size_t index, pe_tensor_info *out);
+
+/* Bytes that a session of this context would take at most, besides the file's pages: KV cache and scratch. */
+PE_API uint64_t pe_model_session_bytes(const pe_model *model, uint32_t n_ctx, const char *kv_type);
+
+/* ---- tensor types ----------------------------------------------------------------------------------------------- */
+
+typedef struct pe_type_info {
+    int type;         /* GGML type number */
+    const char *name; /* "Q4_K" */
+    uint32_t block_elements, block_bytes;
+} pe_type_info;
+
+PE_API bool pe_type_get(size_t index, pe_type_info *out); /* false past the end */
+/* Decode n elements (a multiple of the block) from `size` bytes into out [n]. */
+PE_API pe_status pe_dequantize(int type, const void *data, size_t size, float *out, size_t n);
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+enum {
+    PE_TOKENIZE_SPECIAL = 1, /* add BOS/EOS where the file asks for them */
+    PE_TOKENIZE_PARSE = 2,   /* recognise special tokens written in the text */
+};
+/* Writes at most `cap` ids; *n_ids is the whole count, so n_ids > cap means: call again with room. Any bytes are
+ * accepted, valid UTF-8 or not. */
+PE_API pe_status pe_tokenize(const pe_model *model, const char *text, size_t size, unsigned flags, int32_t *ids,
+                             size_t cap, size_t *n_ids);
+/* The bytes a token stands for; the pointer lives as long as the model. */
+PE_API pe_status pe_token_bytes(const pe_model *model, int32_t id, const char **bytes, size_t *size);
+/* Text of a token list, as bytes; the inverse of pe_tokenize. *n_bytes is the whole size, as above. */
+PE_API pe_status pe_detokenize(const pe_model *model, const int32_t *ids, size_t n_ids, bool skip_special, char *text,
+                               size_t cap, size_t *n_bytes);
+
+enum { /* bits of pe_token_attributes */
+       PE_TOKEN_UNKNOWN = 1,
+       PE_TOKEN_CONTROL = 2,
+       PE_TOKEN_USER = 4,
+       PE_TOKEN_UNUSED = 8,
+       PE_TOKEN_BYTE = 16,
+       PE_TOKEN_END = 32, /* ends an answer: EOS, end of turn and their kin */
+};
+PE_API unsigned pe_token_attributes(const pe_model *model, int32_t id); /* 0 for an id out of range */
+
+/* ---- session ---------------------------------------------------------------------------------------------------- */
+
+typedef struct pe_session pe_session;
+
+typedef struct pe_session_options {
+    uint32_t n_ctx;        /* 0: the model's own context length */
+    int n_threads;         /* 0: pe_threads_default() */
+    const char *kv_type;   /* "f16" (NULL) or "f32" */
+    const char *isa;       /* NULL: pe_isa_select() */
+    uint64_t memory_limit; /* bytes besides the file's pages; 0: none */
+} pe_session_options;
+
+PE_API pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out);
+PE_API void pe_session_release(pe_session *session);
+/* Evaluate ids [n_ids] at the current position. logits [n_ids - first_logit, n_vocab] receives the rows of
+ * ids[first_logit..]; first_logit == n_ids asks for none (logits may be NULL). The last row is kept for
+ * pe_session_sample as well. On any failure the session is as before the call. */
+PE_API pe_status pe_session_eval(pe_session *session, const int32_t *ids, size_t n_ids, size_t first_logit,
+                                 float *logits);
+/* Natural-log probabilities of a text: evaluates ids [n_ids] and writes out[i] = log p(ids[i + 1] | ids[..i]) for
+ * i in first..n_ids-2, into out [n_ids - 1 - first]. */
+PE_API pe_status pe_session_score(pe_session *session, const int32_t *ids, size_t n_ids, size_t first, float *out);
+/* The output of the last norm, per token: out [n_ids, n_embd]. For embeddings. */
+PE_API pe_status pe_session_hidden(pe_session *session, const int32_t *ids, size_t n_ids, float *out);
+PE_API uint32_t pe_session_position(const pe_session *session);
+PE_API uint32_t pe_session_capacity(const pe_session *session); /* n_ctx */
+PE_API int pe_session_threads(const pe_session *session);
+PE_API const char *pe_session_isa(const pe_session *session);
+PE_API uint64_t pe_session_bytes(const pe_session *session); /* allocated now: KV cache and scratch */
+/* The tokens evaluated so far; valid until the session changes. */
+PE_API const int32_t *pe_session_tokens(const pe_session *session);
+PE_API pe_status pe_session_rewind(pe_session *session, uint32_t position); /* keep the first `position` tokens */
+/* A second timeline from here on. Full KV pages are shared, not copied. */
+PE_API pe_status pe_session_fork(pe_session *session, pe_session **out);
+PE_API pe_status pe_session_save(pe_session *session, const char *path);
+PE_API pe_status pe_session_load(pe_session *session, const char *path);
+/* From any thread: the running evaluation, or else the next one, ends with PE_ERR_CANCELLED. */
+PE_API void pe_session_cancel(pe_session *session);
+
+/* ---- sampling --------------------------------------------------------------------------------------------------- */
+
+typedef struct pe_sampler pe_sampler;
+
+typedef struct pe_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY forbids the token */
+} pe_logit_bias;
+
+typedef struct pe_sampler_options {
+    float temperature;     /* 0: greedy */
+    int32_t top_k;         /* 0: off */
+    float top_p;           /* 1: off */
+    float min_p;           /* 0: off */
+    float repeat_penalty;  /* 1: off */
+    int32_t repeat_last_n; /* tokens looked back on; -1: all */
+    uint64_t seed;
+    bool has_seed;             /* false: fresh entropy */
+    const pe_logit_bias *bias; /* [n_bias], copied */
+    size_t n_bias;
+} pe_sampler_options;
+
+PE_API pe_sampler_options pe_sampler_defaults(void);
+PE_API pe_status pe_sampler_create(const pe_sampler_options *options, pe_sampler **out);
+PE_API void pe_sampler_release(pe_sampler *sampler);
+PE_API uint64_t pe_sampler_seed(const pe_sampler *sampler);     /* the seed in use, given or drawn */
+PE_API void pe_sampler_accept(pe_sampler *sampler, int32_t id); /* a token that the repetition penalty should see */
+/* Choose from logits [n_vocab]. *logprob (may be NULL): natural log of the model's own probability of the choice,
+ * before temperature, penalties and filters. Does not accept the token. */
+PE_API pe_status pe_sampler_sample(pe_sampler *sampler, const float *logits, size_t n_vocab, int32_t *id,
+                                   float *logprob);
+/* The same from the last evaluated logits of the session. */
+PE_API pe_status pe_session_sample(pe_session *session, pe_sampler *sampler, int32_t *id, float *logprob);
+/* The k most probable tokens of the last evaluated logits, best first: ids [k], logprobs [k]. */
+PE_API pe_status pe_session_top(pe_session *session, size_t k, int32_t *ids, float *logprobs);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
