@@ -1,0 +1,20 @@
+/* Sub-scales and mins of Q4_K and Q5_K: eight of each, 6 bits wide, in 12 bytes.
+ *
+ *   bytes      low bits                    upper bits
+ *   0..3       0..5: all of scales 0..3    6..7: the upper two of scales 4..7
+ *   4..7       0..5: all of mins 0..3      6..7: the upper two of mins 4..7
+ *   8..11      0..3: scales 4..7           4..7: mins 4..7, the low four of each */
+#ifndef PE_QUANT_KSCALES_H
+#define PE_QUANT_KSCALES_H
+
+#include <stdint.h>
+
+static inline int pe_kscales_scale(const uint8_t *scales, unsigned j) {
+    return j < 4 ? scales[j] & 63 : (scales[j + 4] & 15) | scales[j - 4] >> 6 << 4;
+}
+
+static inline int pe_kscales_min(const uint8_t *scales, unsigned j) {
+    return j < 4 ? scales[j + 4] & 63 : scales[j + 4] >> 4 | scales[j] >> 6 << 4;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* Q4_K: 256 weights of 4 bits; sub-scales and mins of 6 bits for 32 weights. weight = d * scale * q - dmin * min.
+ * Groups 2k and 2k + 1 of 32 weights are the low and the high nibbles of bytes 32k..32k + 31 of qs. */
+#ifndef PE_QUANT_Q4_K_H
+#define PE_QUANT_Q4_K_H
+
+#include "base/half.h"
+#include "quant/kscales.h"
+#include <stddef.h>
+
+typedef struct pe_q4_k_block {
+    uint8_t d[2];    /* half: scale of the sub-scales */
+    uint8_t dmin[2]; /* half: scale of the mins */
+    uint8_t scales[12];
+    uint8_t qs[128]; /* nibbles */
+} pe_q4_k_block;
+_Static_assert(sizeof(pe_q4_k_block) == 144, "a Q4_K block is 144 bytes");
+
+static inline void pe_q4_k_decode(const void *blocks, float *out, size_t n) {
+    const pe_q4_k_block *block = blocks;
+    for (size_t b = 0; b < n / 256; b++, block++) {
+        float d = pe_half_load(block->d), dmin = pe_half_load(block->dmin);
+        for (unsigned j = 0; j < 8; j++, out += 32) {
+            const uint8_t *qs = block->qs + j / 2 * 32;
+            unsigned shift = j % 2 * 4;
+            float scale = d * (float)pe_kscales_scale(block->scales, j);
+            float min = dmin * (float)pe_kscales_min(block->scales, j);
+            for (int i = 0; i < 32; i++) out[i] = scale * (float)(qs[i] >> shift & 15) - min;
+        }
+    }
+}
+
+#ifdef PE_VQ
+static inline vq pe_q4_k_weights(const uint8_t *row, size_t g) {
+    const pe_q4_k_block *block = (const pe_q4_k_block *)row + g / 8;
+    unsigned j = g % 8;
+    return vq_and(vq_shrv(vq_load_u8(block->qs + j / 2 * 32), (int)(j % 2 * 4)), 15);
+}
+
+static inline float pe_q4_k_scale(const uint8_t *row, size_t g) {
+    const pe_q4_k_block *block = (const pe_q4_k_block *)row + g / 8;
+    return vs_f16(block->d) * (float)pe_kscales_scale(block->scales, g % 8);
+}
+
+static inline float pe_q4_k_min(const uint8_t *row, size_t g) {
+    const pe_q4_k_block *block = (const pe_q4_k_block *)row + g / 8;
+    return -(vs_f16(block->dmin) * (float)pe_kscales_min(block->scales, g % 8));
+}
+#endif
+
+#endif
