@@ -1,0 +1,59 @@
+/* AVX-512 F/BW/DQ/VL with VNNI: 16 floats a vector; vpdpwssd multiplies and accumulates int16 pairs in one step. */
+#ifndef PE_KERNELS_SIMD_AVX512VNNI_H
+#define PE_KERNELS_SIMD_AVX512VNNI_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define pe_dot_step(acc, a, b) _mm256_dpwssd_epi32(acc, a, b)
+#include "kernels/simd/x86_rows.h"
+
+enum { PE_VF = 16, PE_TILE_ROWS = 8 };
+typedef __m512 vf;
+typedef __m512i vt, vt_pairs; /* int32 sums of PE_VF tokens; int16 pairs of as many */
+
+static inline vf vf_zero(void) { return _mm512_setzero_ps(); }
+static inline vf vf_set1(float x) { return _mm512_set1_ps(x); }
+static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static inline vf vf_abs(vf a) { return _mm512_abs_ps(a); }
+static inline vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline vf vf_ldexp(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+/* r where x >= limit, else 0 */
+static inline vf vf_zero_below(vf r, vf x, float limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_NLT_UQ), r);
+}
+static inline float vf_hsum(vf a) {
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+static inline float vf_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline vf vf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+static inline void vf_store_f16(void *p, vf a) {
+    _mm256_storeu_si256(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline vf vf_load_bf16(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+static inline void vf_store_s16(int16_t *p, vf a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a)));
+}
+
+static inline vt vt_zero(void) { return _mm512_setzero_si512(); }
+static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
+    return _mm512_dpwssd_epi32(acc, x, _mm512_set1_epi32(pe_load_s32((const uint8_t *)w)));
+}
+static inline vt_pairs vt_load(const int16_t *x) { return _mm512_loadu_si512(x); }
+static inline vf vt_float(vt a) { return _mm512_cvtepi32_ps(a); }
+
+#endif

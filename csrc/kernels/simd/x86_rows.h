@@ -1,0 +1,131 @@
+/* The integer half of the x86 vocabulary in 256-bit vectors, shared by avx2.h and its relatives: 32 weights as int16
+ * (vq), and eight rows side by side (vr). 256 bits also serve the AVX-512 rows: decoding is bound by unpacking, and
+ * these run on one more port than 512-bit ones. The including header defines pe_dot_step(acc, a, b): acc += the int32
+ * sums of neighbouring int16 products. */
+#ifndef PE_KERNELS_SIMD_X86_ROWS_H
+#define PE_KERNELS_SIMD_X86_ROWS_H
+
+#include "base/half.h"
+
+#include <immintrin.h>
+
+#define PE_VQ
+
+typedef struct vq { /* lanes 0..15, 16..31 */
+    __m256i lo, hi;
+} vq;
+typedef __m256i vi; /* partial int32 sums of one row */
+typedef __m256 vr;  /* one float for each of PE_ROWS rows */
+
+enum { PE_ROWS = 8 };
+
+static inline vq vq_load_u8(const uint8_t *p) {
+    return (vq){_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)),
+                _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))};
+}
+static inline vq vq_load_s8(const uint8_t *p) {
+    return (vq){_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)),
+                _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))};
+}
+static inline vq vq_load_nibbles(const uint8_t *p) {
+    __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+    return (vq){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
+}
+static inline vq vq_set1(int c) { return (vq){_mm256_set1_epi16((short)c), _mm256_set1_epi16((short)c)}; }
+static inline vq vq_set2(int a, int b) { return (vq){_mm256_set1_epi16((short)a), _mm256_set1_epi16((short)b)}; }
+static inline vq vq_shr(vq a, int n) { return (vq){_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n)}; }
+static inline vq vq_shl(vq a, int n) { return (vq){_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n)}; }
+/* by a count known at run time only */
+static inline vq vq_shrv(vq a, int n) {
+    __m128i count = _mm_cvtsi32_si128(n);
+    return (vq){_mm256_srl_epi16(a.lo, count), _mm256_srl_epi16(a.hi, count)};
+}
+static inline vq vq_and(vq a, int c) {
+    __m256i mask = _mm256_set1_epi16((short)c);
+    return (vq){_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+}
+static inline vq vq_or(vq a, vq b) { return (vq){_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+static inline vq vq_add(vq a, vq b) { return (vq){_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
+static inline vq vq_sub(vq a, vq b) { return (vq){_mm256_sub_epi16(a.lo, b.lo), _mm256_sub_epi16(a.hi, b.hi)}; }
+static inline vq vq_mul(vq a, vq b) { return (vq){_mm256_mullo_epi16(a.lo, b.lo), _mm256_mullo_epi16(a.hi, b.hi)}; }
+/* Lane i: c where bit i of m is set, else 0. */
+static inline vq vq_mask(uint32_t m, int c) {
+    const __m256i value = _mm256_set1_epi16((short)c);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    return (vq){_mm256_maskz_mov_epi16((__mmask16)m, value), _mm256_maskz_mov_epi16((__mmask16)(m >> 16), value)};
+#else /* each lane keeps its own bit of its half and compares it */
+    const __m256i own = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, -32768);
+    __m256i lo = _mm256_and_si256(_mm256_set1_epi16((short)m), own);
+    __m256i hi = _mm256_and_si256(_mm256_set1_epi16((short)(m >> 16)), own);
+    return (vq){_mm256_and_si256(_mm256_cmpeq_epi16(lo, own), value),
+                _mm256_and_si256(_mm256_cmpeq_epi16(hi, own), value)};
+#endif
+}
+static inline void vq_store(int16_t *p, vq a) {
+    _mm256_storeu_si256((__m256i *)p, a.lo);
+    _mm256_storeu_si256((__m256i *)(p + 16), a.hi);
+}
+
+static inline vi vq_dot(vq w, const int16_t *x) {
+    vi acc = pe_dot_step(_mm256_setzero_si256(), w.lo, _mm256_loadu_si256((const __m256i *)x));
+    return pe_dot_step(acc, w.hi, _mm256_loadu_si256((const __m256i *)(x + 16)));
+}
+
+/* Sums of four rows within each 128-bit half: [a b c d | a b c d]. */
+static inline vi pe_sum4(vi a, vi b, vi c, vi d) {
+    vi ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    vi cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+/* Horizontal sums of PE_ROWS partial vectors, one a lane, as float. */
+static inline vr vr_sum(const vi p[PE_ROWS]) {
+    vi low = pe_sum4(p[0], p[1], p[2], p[3]), high = pe_sum4(p[4], p[5], p[6], p[7]);
+    vi sum = _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+    return _mm256_cvtepi32_ps(sum);
+}
+
+static inline vr vr_zero(void) { return _mm256_setzero_ps(); }
+static inline vr vr_set1(float x) { return _mm256_set1_ps(x); }
+static inline vr vr_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline vr vr_mul(vr a, vr b) { return _mm256_mul_ps(a, b); }
+static inline vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }
+static inline void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
+
+/* The half at p of each row, rows `stride` bytes apart. */
+static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
+    __m128i h = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
+    h = _mm_insert_epi16(h, pe_load_u16(p[1] + offset), 1);
+    h = _mm_insert_epi16(h, pe_load_u16(p[2] + offset), 2);
+    h = _mm_insert_epi16(h, pe_load_u16(p[3] + offset), 3);
+    h = _mm_insert_epi16(h, pe_load_u16(p[4] + offset), 4);
+    h = _mm_insert_epi16(h, pe_load_u16(p[5] + offset), 5);
+    h = _mm_insert_epi16(h, pe_load_u16(p[6] + offset), 6);
+    h = _mm_insert_epi16(h, pe_load_u16(p[7] + offset), 7);
+    return _mm256_cvtph_ps(h);
+}
+static inline int pe_load_s32(const uint8_t *p) {
+    int32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+/* Two neighbouring halves of each row: first into a, second into b. */
+static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offset, vr *a, vr *b) {
+    const __m128i split = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    __m128i low = _mm_cvtsi32_si128(pe_load_s32(p[0] + offset)), high = _mm_cvtsi32_si128(pe_load_s32(p[4] + offset));
+    low = _mm_insert_epi32(low, pe_load_s32(p[1] + offset), 1);
+    low = _mm_insert_epi32(low, pe_load_s32(p[2] + offset), 2);
+    low = _mm_insert_epi32(low, pe_load_s32(p[3] + offset), 3);
+    high = _mm_insert_epi32(high, pe_load_s32(p[5] + offset), 1);
+    high = _mm_insert_epi32(high, pe_load_s32(p[6] + offset), 2);
+    high = _mm_insert_epi32(high, pe_load_s32(p[7] + offset), 3);
+    low = _mm_shuffle_epi8(low, split);
+    high = _mm_shuffle_epi8(high, split);
+    *a = _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+    *b = _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high));
+}
+
+static inline float vs_f16(const void *p) { return _cvtsh_ss(pe_load_u16(p)); }
+/* A macro: GCC takes a function that only prefetches for one without effect and drops its calls. */
+#define vs_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+
+#endif
