@@ -1,0 +1,424 @@
+/* The forward pass. A chunk goes through each layer in stages; a stage is a set of independent tasks for the pool, and
+ * which thread does a task changes nothing in its result. For a single token the element-wise stages are one task and
+ * run in the caller. */
+#include "model/forward.h"
+#include "quant/types.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_JOIN = 3 }; /* products that share an input: Q, K and V */
+
+static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t q_width(const pe_config *c) { return (size_t)c->n_head * c->head_dim; }
+static size_t kv_width(const pe_config *c) { return (size_t)c->n_head_kv * c->head_dim; }
+static size_t widest_input(const pe_config *c) { return larger(larger(c->n_embd, c->n_ff), q_width(c)); }
+
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
+
+static size_t thread_scratch_bytes(const pe_config *c) {
+    size_t bytes = pe_gemm_scratch(round_up(widest_input(c), PE_GROUP));
+    bytes = larger(bytes, pe_attend_scratch(c->head_dim) * sizeof(float));
+    return round_up(larger(bytes, widest_input(c) * 2 * sizeof(float)), 64);
+}
+
+uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, int n_threads, size_t tile_tokens) {
+    const pe_config *c = &model->config;
+    const size_t padded = n_tokens > 1 ? round_up(n_tokens, tile_tokens) : 1;
+    const size_t width = round_up(widest_input(c), PE_GROUP);
+    uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)c->n_ff) +
+                      (4 * n_tokens + 2) * (c->n_rot / 2);
+    uint64_t act = padded * (width * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
+    return floats * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) + 4096;
+}
+
+pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
+                          atomic_bool *cancelled) {
+    *f = (pe_forward){.model = model, .kernels = kernels, .pool = pool, .cancelled = cancelled};
+    return PE_OK;
+}
+
+void pe_forward_free(pe_forward *f) {
+    pe_arena_free(&f->arena);
+    f->capacity = 0;
+}
+
+/* Frequencies as the reference implementations compute them, in float: angle = position * (1 / base^(2i/n_rot)). */
+static void fill_frequencies(pe_forward *f) {
+    const pe_config *c = &f->model->config;
+    const size_t half = c->n_rot / 2;
+    for (size_t i = 0; i < half; i++) {
+        const double exponent = 2.0 * (double)i / c->n_rot;
+        float full = (float)(1.0 / pow(c->rope_base, exponent)) * c->rope_scale;
+        if (f->model->rope_factors) full /= f->model->rope_factors[i];
+        f->inverse[i] = full;
+        f->inverse[half + i] = c->rope_base_window > 0 ? (float)(1.0 / pow(c->rope_base_window, exponent)) : 0.0f;
+    }
+}
+
+pe_status pe_forward_reserve(pe_forward *f, size_t n) {
+    if (n <= f->capacity) return PE_OK;
+    const pe_config *c = &f->model->config;
+    const size_t padded = n > 1 ? round_up(n, f->kernels->tile_tokens) : 1;
+    const size_t width = round_up(widest_input(c), PE_GROUP), half = c->n_rot / 2;
+    const int n_threads = pe_pool_threads(f->pool);
+    pe_arena arena = {0};
+    const struct {
+        void *target;
+        size_t count, size;
+    } wanted[] = {
+        {&f->x, n * c->n_embd, sizeof(float)},
+        {&f->h, n * c->n_embd, sizeof(float)},
+        {&f->q, n * q_width(c), sizeof(float)},
+        {&f->k, n * kv_width(c), sizeof(float)},
+        {&f->v, n * kv_width(c), sizeof(float)},
+        {&f->gate, n * c->n_ff, sizeof(float)},
+        {&f->up, n * c->n_ff, sizeof(float)},
+        {&f->angles, 4 * n * half, sizeof(float)},
+        {&f->inverse, 2 * half, sizeof(float)},
+        {&f->input.q, padded * width, sizeof(int16_t)},
+        {&f->input.scale, padded * (width / PE_GROUP), sizeof(float)},
+        {&f->input.sum, padded * (width / PE_GROUP) * 2, sizeof(float)},
+        {&f->thread_scratch, (size_t)n_threads, sizeof(void *)},
+    };
+    void *blocks[sizeof wanted / sizeof *wanted];
+    bool failed = false;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        failed |= !(blocks[i] = pe_arena_alloc(&arena, wanted[i].count, wanted[i].size));
+    void **scratch = blocks[sizeof wanted / sizeof *wanted - 1];
+    for (int i = 0; i < n_threads && !failed; i++)
+        failed |= !(scratch[i] = pe_arena_alloc(&arena, 1, thread_scratch_bytes(c)));
+    if (failed) {
+        pe_arena_free(&arena);
+        return PE_ERR_NOMEM;
+    }
+    pe_arena_free(&f->arena);
+    f->arena = arena;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) memcpy(wanted[i].target, &blocks[i], sizeof(void *));
+    f->capacity = n;
+    f->buffer_bytes = arena.total;
+    fill_frequencies(f);
+    return PE_OK;
+}
+
+/* ---- stages ----------------------------------------------------------------------------------------------------- */
+
+/* What a stage's tasks share. */
+typedef struct stage {
+    pe_forward *f;
+    pe_kvcache *cache;
+    const pe_layer *layer, *previous; /* previous: the layer whose output is still to be added; NULL for none */
+    uint32_t layer_index;
+    size_t n_tokens, position;
+    bool quantise; /* a product with integer weights follows */
+    size_t heads_per_task, tokens_per_task;
+} stage;
+
+static size_t tile_of(const pe_forward *f, size_t n_tokens) { return n_tokens > 1 ? f->kernels->tile_tokens : 1; }
+
+/* Run a stage whose tasks are tiles of tokens. */
+static void run_tiles(stage *s, pe_task task) {
+    const size_t tile = tile_of(s->f, s->n_tokens);
+    pe_pool_run(s->f->pool, task, s, (s->n_tokens + tile - 1) / tile);
+}
+
+static void tile_range(const stage *s, size_t task, size_t *first, size_t *end) {
+    const size_t tile = tile_of(s->f, s->n_tokens);
+    *first = task * tile;
+    *end = *first + tile < s->n_tokens ? *first + tile : s->n_tokens;
+}
+
+/* Quantise rows first..end-1 of x [n_tokens, n] into the shared input. */
+static void quantise_rows(const stage *s, const float *x, size_t n, size_t first, size_t end, int thread) {
+    pe_forward *f = s->f;
+    if (!s->quantise) return;
+    const size_t groups = n / PE_GROUP;
+    if (s->n_tokens == 1)
+        f->kernels->quantize_row(f->input.q, f->input.scale, f->input.sum, x, n);
+    else
+        f->kernels->quantize_tile(f->input.q + first * n, f->input.scale + first * groups,
+                                  f->input.sum + first * groups * 2, x + first * n, end - first, n,
+                                  f->thread_scratch[thread]);
+}
+
+static void set_input(const stage *s, const float *x, size_t n) {
+    s->f->input.n_tokens = s->n_tokens;
+    s->f->input.n = n;
+    s->f->input.f32 = x;
+}
+
+/* x += post_norm(h): the output of a block joins the residual stream. */
+static void join_residual(const stage *s, const float *post_norm, size_t first, size_t end) {
+    pe_forward *f = s->f;
+    const size_t n = f->model->config.n_embd;
+    for (size_t t = first; t < end; t++) {
+        float *h = f->h + t * n;
+        if (post_norm) f->kernels->rms_norm(h, h, post_norm, n, f->model->config.norm_eps);
+        f->kernels->add(f->x + t * n, h, n);
+    }
+}
+
+static void norm_rows(const stage *s, const float *weight, size_t first, size_t end) {
+    pe_forward *f = s->f;
+    const size_t n = f->model->config.n_embd;
+    for (size_t t = first; t < end; t++)
+        f->kernels->rms_norm(f->h + t * n, f->x + t * n, weight, n, f->model->config.norm_eps);
+}
+
+static void attention_input(void *context, size_t task, int thread) {
+    const stage *s = context;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    if (s->previous) join_residual(s, s->previous->ffn_post_norm, first, end);
+    norm_rows(s, s->layer->attn_norm, first, end);
+    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+}
+
+static void feed_forward_input(void *context, size_t task, int thread) {
+    const stage *s = context;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    join_residual(s, s->layer->attn_post_norm, first, end);
+    norm_rows(s, s->layer->ffn_norm, first, end);
+    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+}
+
+static void feed_forward_gate(void *context, size_t task, int thread) {
+    const stage *s = context;
+    const pe_forward *f = s->f;
+    const size_t n = f->model->config.n_ff;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    for (size_t t = first; t < end; t++) {
+        if (f->model->arch->activation == PE_SILU)
+            f->kernels->silu_mul(f->gate + t * n, f->up + t * n, n);
+        else
+            f->kernels->gelu_tanh_mul(f->gate + t * n, f->up + t * n, n);
+    }
+    quantise_rows(s, f->gate, n, first, end, thread);
+}
+
+static void last_residual(void *context, size_t task, int thread) {
+    (void)thread;
+    const stage *s = context;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    join_residual(s, s->previous->ffn_post_norm, first, end);
+}
+
+static void attention_output(void *context, size_t task, int thread) {
+    const stage *s = context;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    quantise_rows(s, s->f->q, q_width(&s->f->model->config), first, end, thread);
+}
+
+/* Norms of Q and K heads, rope, and the new keys and values into the cache. */
+static void rotate_and_store(void *context, size_t task, int thread) {
+    (void)thread;
+    const stage *s = context;
+    const pe_forward *f = s->f;
+    const pe_config *c = &f->model->config;
+    const pe_kernels *k = f->kernels;
+    const size_t half = c->n_rot / 2;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    for (size_t t = first; t < end; t++) {
+        float *q = f->q + t * q_width(c), *key = f->k + t * kv_width(c), *value = f->v + t * kv_width(c);
+        for (uint32_t h = 0; s->layer->q_norm && h < c->n_head; h++)
+            k->rms_norm(q + h * c->head_dim, q + h * c->head_dim, s->layer->q_norm, c->head_dim, c->norm_eps);
+        for (uint32_t h = 0; s->layer->k_norm && h < c->n_head_kv; h++)
+            k->rms_norm(key + h * c->head_dim, key + h * c->head_dim, s->layer->k_norm, c->head_dim, c->norm_eps);
+        const float *cosines = f->angles + ((size_t)s->layer->windowed * 2 * f->capacity + t) * half;
+        const float *sines = cosines + f->capacity * half;
+        k->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
+        k->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
+        const size_t at = s->position + t;
+        char *page = s->cache->pages[at / PE_PAGE];
+        for (uint32_t h = 0; h < c->n_head_kv; h++)
+            k->kv_store(page + pe_kvcache_offset(s->cache, s->layer_index, false, h, PE_PAGE),
+                        page + pe_kvcache_offset(s->cache, s->layer_index, true, h, PE_PAGE), at % PE_PAGE,
+                        key + h * c->head_dim, value + h * c->head_dim, c->head_dim, s->cache->f32);
+    }
+}
+
+/* One task: some heads of one group over a block of tokens. */
+static void attention(void *context, size_t task, int thread) {
+    const stage *s = context;
+    const pe_forward *f = s->f;
+    const pe_config *c = &f->model->config;
+    const size_t group = c->n_head / c->n_head_kv;
+    const size_t parts = (group + s->heads_per_task - 1) / s->heads_per_task;
+    const size_t part = task % parts, kv_head = task / parts % c->n_head_kv, block = task / parts / c->n_head_kv;
+    const size_t first = block * s->tokens_per_task, head = part * s->heads_per_task;
+    const size_t left = s->n_tokens - first, heads_left = group - head;
+    float *q = f->q + first * q_width(c) + (kv_head * group + head) * c->head_dim;
+    f->kernels->attend(&(pe_attend){
+        .pages = s->cache->pages,
+        .k_offset = pe_kvcache_offset(s->cache, s->layer_index, false, (uint32_t)kv_head, PE_PAGE),
+        .v_offset = pe_kvcache_offset(s->cache, s->layer_index, true, (uint32_t)kv_head, PE_PAGE),
+        .kv_f32 = s->cache->f32,
+        .head_dim = c->head_dim,
+        .n_group = heads_left < s->heads_per_task ? heads_left : s->heads_per_task,
+        .n_tokens = left < s->tokens_per_task ? left : s->tokens_per_task,
+        .position = s->position + first,
+        .window = s->layer->windowed ? c->window : 0,
+        .scale = c->score_scale,
+        .q = q,
+        .out = q, /* a task reads its queries before it writes their results */
+        .q_stride = q_width(c),
+        .out_stride = q_width(c),
+        .scratch = f->thread_scratch[thread],
+    });
+}
+
+static void run_attention(stage *s) {
+    const pe_config *c = &s->f->model->config;
+    const size_t group = c->n_head / c->n_head_kv, threads = (size_t)pe_pool_threads(s->f->pool);
+    s->tokens_per_task = larger(PE_MAX_QUERIES / group, 1);
+    const size_t blocks = (s->n_tokens + s->tokens_per_task - 1) / s->tokens_per_task;
+    size_t parts = 1; /* of a group, so that every thread has work */
+    while (parts < group && blocks * c->n_head_kv * parts < threads) parts++;
+    s->heads_per_task = (group + parts - 1) / parts;
+    parts = (group + s->heads_per_task - 1) / s->heads_per_task;
+    pe_pool_run(s->f->pool, attention, s, blocks * c->n_head_kv * parts);
+}
+
+/* ---- products --------------------------------------------------------------------------------------------------- */
+
+typedef struct product {
+    const pe_forward *f;
+    const pe_act *input;
+    const pe_weight *weights[MAX_JOIN];
+    float *outputs[MAX_JOIN]; /* [n_tokens, n_out] */
+    size_t n, panels_per_task, n_panels;
+} product;
+
+static size_t panels_of(const pe_weight *w) { return (w->n_out + PE_PANEL_ROWS - 1) / PE_PANEL_ROWS; }
+
+/* One task: a run of row panels, counted through the joined matrices. */
+static void product_task(void *context, size_t task, int thread) {
+    const product *p = context;
+    size_t first = task * p->panels_per_task;
+    size_t end = first + p->panels_per_task < p->n_panels ? first + p->panels_per_task : p->n_panels;
+    size_t base = 0;
+    for (size_t i = 0; i < p->n && base < end; base += panels_of(p->weights[i]), i++) {
+        const pe_weight *w = p->weights[i];
+        if (first >= base + panels_of(w)) continue;
+        const size_t stop = end - base < panels_of(w) ? end - base : panels_of(w);
+        const size_t row = (larger(first, base) - base) * PE_PANEL_ROWS;
+        const size_t row_end = stop * PE_PANEL_ROWS < w->n_out ? stop * PE_PANEL_ROWS : w->n_out;
+        if (p->input->n_tokens == 1) {
+            p->f->kernels->gemv[w->slot](p->outputs[i] + row, w->data + row * w->row_bytes, w->row_bytes, row_end - row,
+                                         p->input);
+            continue;
+        }
+        for (size_t r = row; r < row_end; r += PE_PANEL_ROWS)
+            p->f->kernels->gemm[w->slot](p->outputs[i] + r, w->n_out, w->data + r * w->row_bytes, w->row_bytes,
+                                         row_end - r < PE_PANEL_ROWS ? row_end - r : PE_PANEL_ROWS, p->input,
+                                         p->f->thread_scratch[thread]);
+    }
+}
+
+static void multiply(const pe_forward *f, const pe_act *input, size_t n, const pe_weight *const weights[],
+                     float *const outputs[]) {
+    product p = {.f = f, .input = input, .n = n};
+    for (size_t i = 0; i < n; i++) {
+        p.weights[i] = weights[i];
+        p.outputs[i] = outputs[i];
+        p.n_panels += panels_of(weights[i]);
+    }
+    const size_t shares = (size_t)pe_pool_threads(f->pool) * 8; /* small enough that a late thread costs little */
+    p.panels_per_task = pe_pool_threads(f->pool) == 1 ? p.n_panels : larger(p.n_panels / shares, 1);
+    pe_pool_run(f->pool, product_task, &p, (p.n_panels + p.panels_per_task - 1) / p.panels_per_task);
+}
+
+static bool is_int(const pe_weight *w) { return pe_quant_find(w->type)->is_int; }
+
+/* ---- the pass --------------------------------------------------------------------------------------------------- */
+
+static void embed(const pe_forward *f, const int32_t *ids, size_t n_tokens) {
+    const pe_weight *e = &f->model->embeddings;
+    const pe_quant_type *type = pe_quant_find(e->type);
+    const size_t n = e->n_in;
+    for (size_t t = 0; t < n_tokens; t++) {
+        type->decode(e->data + (size_t)ids[t] * e->row_bytes, f->x + t * n, n);
+        if (f->model->config.embd_scale != 1.0f) f->kernels->scale(f->x + t * n, f->model->config.embd_scale, n);
+    }
+}
+
+static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
+    const size_t half = f->model->config.n_rot / 2;
+    const int kinds = f->model->config.window ? 2 : 1;
+    for (int kind = 0; kind < kinds; kind++)
+        for (size_t t = 0; t < n_tokens; t++) {
+            float *cosines = f->angles + ((size_t)kind * 2 * f->capacity + t) * half;
+            for (size_t i = 0; i < half; i++) {
+                const float angle = (float)(position + t) * f->inverse[(size_t)kind * half + i];
+                cosines[i] = (float)cos(angle);
+                cosines[f->capacity * half + i] = (float)sin(angle);
+            }
+        }
+}
+
+pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position) {
+    const pe_config *c = &f->model->config;
+    embed(f, ids, n_tokens);
+    fill_angles(f, n_tokens, position);
+    stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+        if (atomic_load_explicit(f->cancelled, memory_order_relaxed)) return PE_ERR_CANCELLED;
+        const pe_layer *layer = &f->model->layers[i];
+        s.previous = s.layer;
+        s.layer = layer;
+        s.layer_index = i;
+
+        s.quantise = is_int(&layer->q) || is_int(&layer->k) || is_int(&layer->v);
+        run_tiles(&s, attention_input);
+        set_input(&s, f->h, c->n_embd);
+        multiply(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v},
+                 (float *[]){f->q, f->k, f->v});
+        run_tiles(&s, rotate_and_store);
+        run_attention(&s);
+        s.quantise = is_int(&layer->o);
+        run_tiles(&s, attention_output);
+        set_input(&s, f->q, q_width(c));
+        multiply(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
+
+        s.quantise = is_int(&layer->gate) || is_int(&layer->up);
+        run_tiles(&s, feed_forward_input);
+        set_input(&s, f->h, c->n_embd);
+        multiply(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
+        s.quantise = is_int(&layer->down);
+        run_tiles(&s, feed_forward_gate);
+        set_input(&s, f->gate, c->n_ff);
+        multiply(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
+    }
+    s.previous = s.layer;
+    run_tiles(&s, last_residual);
+    return PE_OK;
+}
+
+void pe_forward_hidden(pe_forward *f, size_t first, size_t end, float *out) {
+    const pe_config *c = &f->model->config;
+    for (size_t t = first; t < end; t++)
+        f->kernels->rms_norm(out + (t - first) * c->n_embd, f->x + t * c->n_embd, f->model->output_norm, c->n_embd,
+                             c->norm_eps);
+}
+
+static void head_input(void *context, size_t task, int thread) {
+    const stage *s = context;
+    size_t first, end;
+    tile_range(s, task, &first, &end);
+    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+}
+
+void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
+    pe_forward_hidden(f, first, end, f->h);
+    stage s = {.f = f, .n_tokens = end - first, .quantise = is_int(&f->model->output)};
+    run_tiles(&s, head_input);
+    set_input(&s, f->h, f->model->config.n_embd);
+    multiply(f, &f->input, 1, (const pe_weight *[]){&f->model->output}, (float *[]){out});
+}

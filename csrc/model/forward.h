@@ -1,0 +1,46 @@
+/* One forward pass over a chunk of tokens, for every architecture. Owns the working buffers of a session. */
+#ifndef PE_MODEL_FORWARD_H
+#define PE_MODEL_FORWARD_H
+
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "model/kvcache.h"
+
+enum { PE_CHUNK = 256 }; /* tokens evaluated together at most: their activations stay in the cache */
+
+typedef struct pe_forward {
+    const pe_model *model;
+    const pe_kernels *kernels;
+    pe_pool *pool;
+    atomic_bool *cancelled; /* set from any thread */
+
+    size_t capacity;     /* tokens that the buffers hold */
+    size_t buffer_bytes; /* of all that is below */
+    pe_arena arena;
+    float *x;              /* [capacity, n_embd] residual stream */
+    float *h;              /* [capacity, n_embd] normed input of a block, then its output */
+    float *q, *k, *v;      /* [capacity, heads * head_dim] */
+    float *gate, *up;      /* [capacity, n_ff] */
+    float *angles;         /* [2 (full, windowed), 2 (cos, sin), capacity, n_rot / 2] */
+    float *inverse;        /* [2, n_rot / 2] frequencies */
+    pe_act input;          /* quantised input of the next product */
+    size_t act_width;      /* widest input */
+    void **thread_scratch; /* [threads] */
+} pe_forward;
+
+pe_status pe_forward_init(pe_forward *forward, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
+                          atomic_bool *cancelled);
+void pe_forward_free(pe_forward *forward);
+/* Bytes of the buffers for `n_tokens` at once. */
+uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, int n_threads, size_t tile_tokens);
+/* Have buffers for n_tokens <= PE_CHUNK. */
+pe_status pe_forward_reserve(pe_forward *forward, size_t n_tokens);
+/* Evaluate ids [n_tokens <= capacity] at `position`; the cache is writable there. Leaves the residual stream after
+ * the last layer. PE_ERR_CANCELLED where `cancelled` was set meanwhile. */
+pe_status pe_forward_run(pe_forward *forward, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position);
+/* Of the chunk just evaluated: normed states of tokens first..end-1 into out [end - first, n_embd]. */
+void pe_forward_hidden(pe_forward *forward, size_t first, size_t end, float *out);
+/* And their logits into out [end - first, n_vocab]. Overwrites the block buffers. */
+void pe_forward_logits(pe_forward *forward, size_t first, size_t end, float *out);
+
+#endif

@@ -1,0 +1,347 @@
+/* A session: one timeline of tokens over a shared model. Every entry point that changes it takes the session's flag
+ * first, so that a second thread gets an error and not a corrupted cache, and leaves it as it was where it fails. */
+#include "base/cpu.h"
+#include "model/forward.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SCORE_ROWS = 16, MAX_THREADS = 512 };
+
+struct pe_session {
+    pe_model *model;
+    const pe_kernels *kernels;
+    pe_pool *pool;
+    pe_forward forward;
+    pe_kvcache cache;
+    uint32_t n_ctx, position;
+    uint64_t memory_limit;
+    int32_t *tokens; /* [token_capacity], the first `position` are valid */
+    size_t token_capacity;
+    float *logits; /* [n_vocab] of the last evaluated token */
+    bool has_logits;
+    atomic_bool cancelled;
+    atomic_flag busy;
+};
+
+static pe_status enter(pe_session *s) {
+    if (!atomic_flag_test_and_set_explicit(&s->busy, memory_order_acquire)) return PE_OK;
+    return pe_fail(PE_ERR_BUSY, "this session is in use by another thread; give each thread a session of its own");
+}
+
+static pe_status leave(pe_session *s, pe_status status) {
+    atomic_flag_clear_explicit(&s->busy, memory_order_release);
+    return status;
+}
+
+static pe_status kv_from_name(const char *name, bool *f32) {
+    *f32 = name && strcmp(name, "f32") == 0;
+    if (!name || *f32 || strcmp(name, "f16") == 0) return PE_OK;
+    return pe_fail(PE_ERR_ARG, "kv_type '%.32s' is not known; f16 and f32 are", name);
+}
+
+static uint64_t kv_bytes(const pe_kvcache *cache, uint64_t positions) {
+    return (positions + PE_PAGE - 1) / PE_PAGE * (cache->page_bytes + 64);
+}
+
+static uint64_t fixed_bytes(const pe_model *model, size_t chunk, int n_threads, size_t tile) {
+    return pe_forward_bytes(model, chunk, n_threads, tile) + (uint64_t)model->config.n_vocab * sizeof(float);
+}
+
+uint64_t pe_model_session_bytes(const pe_model *model, uint32_t n_ctx, const char *kv_type) {
+    bool f32;
+    if (kv_from_name(kv_type, &f32)) return 0;
+    if (n_ctx == 0) n_ctx = model->config.n_ctx_train;
+    pe_kvcache cache;
+    pe_kvcache_init(&cache, &model->config, f32);
+    return kv_bytes(&cache, n_ctx) + (uint64_t)n_ctx * sizeof(int32_t) +
+           fixed_bytes(model, PE_CHUNK, pe_threads_default(), 16);
+}
+
+pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out) {
+    const pe_session_options defaults = {0};
+    if (!model || !out) return pe_fail(PE_ERR_ARG, "pe_session_create needs a model and a place for the session");
+    if (!options) options = &defaults;
+    *out = NULL;
+    const int n_threads = options->n_threads ? options->n_threads : pe_threads_default();
+    if (n_threads < 1 || n_threads > MAX_THREADS)
+        return pe_fail(PE_ERR_ARG, "%d threads asked for; expected 1 to %d", n_threads, MAX_THREADS);
+    bool f32;
+    const pe_kernels *kernels;
+    pe_status status = kv_from_name(options->kv_type, &f32);
+    if (!status) status = pe_kernels_select(options->isa, &kernels);
+    if (status) return status;
+    pe_session *s = pe_mem_alloc(1, sizeof *s);
+    if (!s) return PE_ERR_NOMEM;
+    pe_model_retain(model);
+    s->model = model;
+    s->kernels = kernels;
+    s->n_ctx = options->n_ctx ? options->n_ctx : model->config.n_ctx_train;
+    s->memory_limit = options->memory_limit;
+    atomic_flag_clear(&s->busy);
+    pe_kvcache_init(&s->cache, &model->config, f32);
+    if (s->memory_limit) {
+        uint64_t needed = fixed_bytes(model, PE_CHUNK, n_threads, kernels->tile_tokens) + kv_bytes(&s->cache, s->n_ctx);
+        if (needed > s->memory_limit)
+            status = pe_fail(PE_ERR_NOMEM,
+                             "a context of %u tokens takes up to %llu bytes besides the file, more than the limit of "
+                             "%llu; ask for a shorter context",
+                             s->n_ctx, (unsigned long long)needed, (unsigned long long)s->memory_limit);
+    }
+    if (!status) status = pe_pool_create(n_threads, &s->pool);
+    if (!status) status = pe_forward_init(&s->forward, model, kernels, s->pool, &s->cancelled);
+    if (!status && !(s->logits = pe_mem_alloc(model->config.n_vocab, sizeof *s->logits))) status = PE_ERR_NOMEM;
+    if (status) {
+        pe_session_release(s);
+        return status;
+    }
+    *out = s;
+    return PE_OK;
+}
+
+void pe_session_release(pe_session *s) {
+    if (!s) return;
+    pe_pool_free(s->pool);
+    pe_forward_free(&s->forward);
+    pe_kvcache_free(&s->cache);
+    pe_mem_free(s->tokens);
+    pe_mem_free(s->logits);
+    pe_model_release(s->model);
+    pe_mem_free(s);
+}
+
+static pe_status reserve_tokens(pe_session *s, size_t n) {
+    if (n <= s->token_capacity) return PE_OK;
+    size_t capacity = s->token_capacity ? s->token_capacity : 256;
+    while (capacity < n) capacity *= 2;
+    int32_t *tokens = pe_mem_grow(s->tokens, s->token_capacity, capacity, sizeof *tokens);
+    if (!tokens) return PE_ERR_NOMEM;
+    s->tokens = tokens;
+    s->token_capacity = capacity;
+    return PE_OK;
+}
+
+static pe_status check_ids(const pe_session *s, const int32_t *ids, size_t n_ids) {
+    if (n_ids == 0 || !ids) return pe_fail(PE_ERR_ARG, "no tokens given; at least one is needed");
+    for (size_t i = 0; i < n_ids; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= s->model->config.n_vocab)
+            return pe_fail(PE_ERR_ARG, "token %d at index %zu is out of range; the vocabulary has %u tokens",
+                           (int)ids[i], i, s->model->config.n_vocab);
+    if (n_ids > s->n_ctx - s->position)
+        return pe_fail(PE_ERR_CONTEXT, "%zu tokens do not fit: the context has %u positions and %u are taken", n_ids,
+                       s->n_ctx, s->position);
+    return PE_OK;
+}
+
+/* What becomes of each evaluated chunk: tokens first..end-1 of it, `index` of the first in the whole call. */
+typedef pe_status (*consumer)(pe_session *s, size_t first, size_t end, size_t index, void *context);
+
+/* Evaluate in chunks; the consumer sees those tokens whose index in the call is at least `from`. */
+static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_t from, consumer consume,
+                          void *context) {
+    pe_status status = check_ids(s, ids, n_ids);
+    if (!status) status = reserve_tokens(s, (size_t)s->position + n_ids);
+    if (!status) status = pe_forward_reserve(&s->forward, n_ids < PE_CHUNK ? n_ids : PE_CHUNK);
+    if (!status) status = pe_kvcache_reserve(&s->cache, s->position, (size_t)s->position + n_ids);
+    for (size_t done = 0; done < n_ids && !status;) {
+        const size_t n = n_ids - done < PE_CHUNK ? n_ids - done : PE_CHUNK;
+        status = pe_forward_run(&s->forward, &s->cache, ids + done, n, s->position + done);
+        if (!status && done + n > from) {
+            const size_t first = from > done ? from - done : 0;
+            status = consume(s, first, n, done + first, context);
+        }
+        done += n;
+    }
+    if (status) {
+        if (status == PE_ERR_CANCELLED) {
+            atomic_store(&s->cancelled, false);
+            pe_fail(status, "the evaluation was cancelled");
+        }
+        pe_kvcache_truncate(&s->cache, s->position);
+        return status;
+    }
+    memcpy(s->tokens + s->position, ids, n_ids * sizeof *ids);
+    s->position += (uint32_t)n_ids;
+    return PE_OK;
+}
+
+/* ---- evaluation doors ------------------------------------------------------------------------------------------- */
+
+typedef struct logits_wanted {
+    float *out; /* [n_ids - first, n_vocab] or NULL */
+    size_t first, n_ids;
+} logits_wanted;
+
+static pe_status take_logits(pe_session *s, size_t first, size_t end, size_t index, void *context) {
+    const logits_wanted *w = context;
+    const size_t n_vocab = s->model->config.n_vocab;
+    const bool last = index + (end - first) == w->n_ids;
+    if (w->out && index + (end - first) > w->first) {
+        const size_t skip = w->first > index ? w->first - index : 0;
+        float *rows = w->out + (index + skip - w->first) * n_vocab;
+        pe_forward_logits(&s->forward, first + skip, end, rows);
+        if (last) memcpy(s->logits, rows + (end - first - skip - 1) * n_vocab, n_vocab * sizeof *rows);
+    } else if (last) {
+        pe_forward_logits(&s->forward, end - 1, end, s->logits);
+    }
+    return PE_OK;
+}
+
+pe_status pe_session_eval(pe_session *s, const int32_t *ids, size_t n_ids, size_t first_logit, float *logits) {
+    if (first_logit > n_ids)
+        return pe_fail(PE_ERR_ARG, "first_logit %zu is past the %zu tokens given", first_logit, n_ids);
+    if (first_logit < n_ids && !logits) return pe_fail(PE_ERR_ARG, "logits are asked for but have no place to go");
+    pe_status status = enter(s);
+    if (status) return status;
+    logits_wanted wanted = {first_logit < n_ids ? logits : NULL, first_logit, n_ids};
+    const size_t from = n_ids && first_logit > n_ids - 1 ? n_ids - 1 : first_logit; /* the last is always kept */
+    status = evaluate(s, ids, n_ids, from, take_logits, &wanted);
+    if (!status) s->has_logits = true;
+    return leave(s, status);
+}
+
+typedef struct scores_wanted {
+    const int32_t *ids;
+    size_t n_ids, first;
+    float *out, *rows; /* rows [SCORE_ROWS, n_vocab] */
+} scores_wanted;
+
+static pe_status take_scores(pe_session *s, size_t first, size_t end, size_t index, void *context) {
+    const scores_wanted *w = context;
+    const size_t n_vocab = s->model->config.n_vocab;
+    for (size_t t = first; t < end; t += SCORE_ROWS) {
+        const size_t n = end - t < SCORE_ROWS ? end - t : SCORE_ROWS;
+        pe_forward_logits(&s->forward, t, t + n, w->rows);
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = index + (t - first) + i;
+            const float *row = w->rows + i * n_vocab;
+            const float top = s->kernels->max(row, n_vocab);
+            if (at + 1 < w->n_ids)
+                w->out[at - w->first] =
+                    (float)(row[w->ids[at + 1]] - top - log(s->kernels->sum_exp(row, n_vocab, top)));
+            else
+                memcpy(s->logits, row, n_vocab * sizeof *row);
+        }
+    }
+    return PE_OK;
+}
+
+pe_status pe_session_score(pe_session *s, const int32_t *ids, size_t n_ids, size_t first, float *out) {
+    if (n_ids < 2 || first > n_ids - 2 || !ids || !out)
+        return pe_fail(PE_ERR_ARG, "scoring needs at least two tokens and `first` at most %zu; got %zu",
+                       n_ids < 2 ? 0 : n_ids - 2, first);
+    pe_status status = enter(s);
+    if (status) return status;
+    float *rows = pe_mem_alloc((size_t)SCORE_ROWS * s->model->config.n_vocab, sizeof *rows);
+    if (!rows) return leave(s, PE_ERR_NOMEM);
+    scores_wanted wanted = {ids, n_ids, first, out, rows};
+    status = evaluate(s, ids, n_ids, first, take_scores, &wanted);
+    if (!status) s->has_logits = true;
+    pe_mem_free(rows);
+    return leave(s, status);
+}
+
+static pe_status take_hidden(pe_session *s, size_t first, size_t end, size_t index, void *context) {
+    float *out = context;
+    pe_forward_hidden(&s->forward, first, end, out + index * s->model->config.n_embd);
+    return PE_OK;
+}
+
+pe_status pe_session_hidden(pe_session *s, const int32_t *ids, size_t n_ids, float *out) {
+    if (!out) return pe_fail(PE_ERR_ARG, "hidden states are asked for but have no place to go");
+    pe_status status = enter(s);
+    if (status) return status;
+    status = evaluate(s, ids, n_ids, 0, take_hidden, out);
+    if (!status) s->has_logits = false;
+    return leave(s, status);
+}
+
+/* ---- the timeline ----------------------------------------------------------------------------------------------- */
+
+uint32_t pe_session_position(const pe_session *s) { return s->position; }
+uint32_t pe_session_capacity(const pe_session *s) { return s->n_ctx; }
+int pe_session_threads(const pe_session *s) { return pe_pool_threads(s->pool); }
+const char *pe_session_isa(const pe_session *s) { return s->kernels->name; }
+const int32_t *pe_session_tokens(const pe_session *s) { return s->tokens; }
+
+uint64_t pe_session_bytes(const pe_session *s) {
+    return s->cache.n_pages * (uint64_t)s->cache.page_bytes + s->forward.buffer_bytes +
+           s->token_capacity * sizeof *s->tokens + (uint64_t)s->model->config.n_vocab * sizeof *s->logits;
+}
+
+pe_status pe_session_rewind(pe_session *s, uint32_t position) {
+    pe_status status = enter(s);
+    if (status) return status;
+    if (position > s->position)
+        return leave(s,
+                     pe_fail(PE_ERR_ARG, "cannot rewind to position %u: the session is at %u", position, s->position));
+    if (position < s->position) s->has_logits = false;
+    s->position = position;
+    pe_kvcache_truncate(&s->cache, position);
+    return leave(s, PE_OK);
+}
+
+pe_status pe_session_fork(pe_session *s, pe_session **out) {
+    if (!out) return pe_fail(PE_ERR_ARG, "pe_session_fork needs a place for the session");
+    *out = NULL;
+    pe_status status = enter(s);
+    if (status) return status;
+    pe_session *fork = NULL;
+    const pe_session_options options = {s->n_ctx, pe_pool_threads(s->pool), s->cache.f32 ? "f32" : "f16",
+                                        s->kernels->name, s->memory_limit};
+    status = pe_session_create(s->model, &options, &fork);
+    if (!status) status = reserve_tokens(fork, s->position);
+    if (!status) status = pe_kvcache_share(&s->cache, s->position, &fork->cache);
+    if (status) {
+        pe_session_release(fork);
+        return leave(s, status);
+    }
+    if (s->position) memcpy(fork->tokens, s->tokens, s->position * sizeof *s->tokens);
+    memcpy(fork->logits, s->logits, s->model->config.n_vocab * sizeof *s->logits);
+    fork->position = s->position;
+    fork->has_logits = s->has_logits;
+    *out = fork;
+    return leave(s, PE_OK);
+}
+
+void pe_session_cancel(pe_session *s) { atomic_store(&s->cancelled, true); }
+
+/* ---- sampling from the last logits ------------------------------------------------------------------------------ */
+
+static pe_status need_logits(const pe_session *s) {
+    if (s->has_logits) return PE_OK;
+    return pe_fail(PE_ERR_ARG, "the session has no logits to sample from; evaluate at least one token first");
+}
+
+pe_status pe_session_sample(pe_session *s, pe_sampler *sampler, int32_t *id, float *logprob) {
+    pe_status status = enter(s);
+    if (status) return status;
+    status = need_logits(s);
+    if (!status) status = pe_sampler_sample(sampler, s->logits, s->model->config.n_vocab, id, logprob);
+    return leave(s, status);
+}
+
+pe_status pe_session_top(pe_session *s, size_t k, int32_t *ids, float *logprobs) {
+    const size_t n_vocab = s->model->config.n_vocab;
+    if (k > n_vocab || !ids || !logprobs)
+        return pe_fail(PE_ERR_ARG, "%zu most probable tokens asked for; the vocabulary has %zu", k, n_vocab);
+    pe_status status = enter(s);
+    if (status) return status;
+    status = need_logits(s);
+    if (status) return leave(s, status);
+    const float top = s->kernels->max(s->logits, n_vocab);
+    const float norm = top + (float)log(s->kernels->sum_exp(s->logits, n_vocab, top));
+    size_t n = 0;
+    for (size_t i = 0; i < n_vocab; i++) { /* insertion into the k best so far, ties to the lower id */
+        const float logit = s->logits[i] - norm;
+        if (n == k && (k == 0 || !(logit > logprobs[k - 1]))) continue;
+        size_t at = n < k ? n++ : k - 1;
+        for (; at > 0 && logit > logprobs[at - 1]; at--) {
+            logprobs[at] = logprobs[at - 1];
+            ids[at] = ids[at - 1];
+        }
+        logprobs[at] = logit;
+        ids[at] = (int32_t)i;
+    }
+    return leave(s, PE_OK);
+}
