@@ -35,6 +35,8 @@ unsigned pe_cpu_features(void) {
     if (c & bit_F16C) features |= PE_CPU_F16C;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
     if (b & bit_AVX2) features |= PE_CPU_AVX2;
+    unsigned a1, b1, c1, d1; /* leaf 7, subleaf 1: EAX bit 4 is AVX-VNNI */
+    if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) && a1 & 1u << 4) features |= PE_CPU_AVXVNNI;
     unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if (!zmm || (b & wanted) != wanted) return features;
     features |= PE_CPU_AVX512;
@@ -46,7 +48,7 @@ unsigned pe_cpu_features(void) { return 0; }
 #endif
 
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
-    static const char *const names[] = {"sse4.1", "avx2", "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni"};
+    static const char *const names[] = {"sse4.1", "avx2", "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni", "avxvnni"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

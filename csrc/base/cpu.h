@@ -12,6 +12,7 @@ enum { /* bits of pe_cpu_features; each is set only where the processor has it a
        PE_CPU_F16C = 1 << 3,
        PE_CPU_AVX512 = 1 << 4, /* F, BW, DQ and VL together */
        PE_CPU_AVX512VNNI = 1 << 5,
+       PE_CPU_AVXVNNI = 1 << 6,
 };
 
 unsigned pe_cpu_features(void);

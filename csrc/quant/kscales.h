@@ -7,6 +7,8 @@
 #ifndef PE_QUANT_KSCALES_H
 #define PE_QUANT_KSCALES_H
 
+#include "base/half.h"
+
 #include <stdint.h>
 
 static inline int pe_kscales_scale(const uint8_t *scales, unsigned j) {
@@ -15,6 +17,15 @@ static inline int pe_kscales_scale(const uint8_t *scales, unsigned j) {
 
 static inline int pe_kscales_min(const uint8_t *scales, unsigned j) {
     return j < 4 ? scales[j + 4] & 63 : scales[j + 4] >> 4 | scales[j] >> 6 << 4;
+}
+
+/* All eight of each, four bytes at a time (on little-endian machines, as all that this runs on are). */
+static inline void pe_kscales_unpack(const uint8_t *packed, uint8_t scales[8], uint8_t mins[8]) {
+    const uint32_t a = pe_load_u32(packed), b = pe_load_u32(packed + 4), c = pe_load_u32(packed + 8);
+    const uint32_t words[4] = {a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), b & 0x3f3f3f3f,
+                               (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)};
+    memcpy(scales, words, 8);
+    memcpy(mins, words + 2, 8);
 }
 
 #endif

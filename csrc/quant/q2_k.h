@@ -36,16 +36,11 @@ static inline vq pe_q2_k_weights(const uint8_t *row, size_t g) {
     return vq_mul(q, vq_set2(block->scales[2 * j] & 15, block->scales[2 * j + 1] & 15));
 }
 
-static inline float pe_q2_k_scale(const uint8_t *row, size_t g) {
-    return vs_f16(((const pe_q2_k_block *)row + g / 8)->d);
-}
-
-static inline void pe_q2_k_min2(const uint8_t *row, size_t g, float *m0, float *m1) {
-    const pe_q2_k_block *block = (const pe_q2_k_block *)row + g / 8;
-    unsigned j = g % 8;
-    float dmin = vs_f16(block->dmin);
-    *m0 = -(dmin * (float)(block->scales[2 * j] >> 4));
-    *m1 = -(dmin * (float)(block->scales[2 * j + 1] >> 4));
+static inline void pe_q2_k_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q2_k_block *block = (const pe_q2_k_block *)row + b;
+    const float scale = vs_f16(block->d), min = -vs_f16(block->dmin);
+    for (int j = 0; j < 8; j++) d[j] = scale;
+    for (int j = 0; j < 16; j++) m[j] = min * (float)(block->scales[j] >> 4);
 }
 #endif
 

@@ -49,8 +49,11 @@ static inline vq pe_q3_k_weights(const uint8_t *row, size_t g) {
     return vq_mul(vq_sub(vq_or(low, high), vq_set1(4)), vq_set2((int)(pair & 0xff) - 32, (int)(pair >> 8) - 32));
 }
 
-static inline float pe_q3_k_scale(const uint8_t *row, size_t g) {
-    return vs_f16(((const pe_q3_k_block *)row + g / 8)->d);
+static inline void pe_q3_k_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q3_k_block *block = (const pe_q3_k_block *)row + b;
+    const float scale = vs_f16(block->d);
+    for (int j = 0; j < 8; j++) d[j] = scale;
+    (void)m;
 }
 #endif
 

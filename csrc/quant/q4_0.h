@@ -29,7 +29,11 @@ static inline vq pe_q4_0_weights(const uint8_t *row, size_t g) {
     return vq_sub(vq_load_nibbles(block->qs), vq_set1(8));
 }
 
-static inline float pe_q4_0_scale(const uint8_t *row, size_t g) { return vs_f16(((const pe_q4_0_block *)row + g)->d); }
+static inline void pe_q4_0_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q4_0_block *block = (const pe_q4_0_block *)row + b;
+    *d = vs_f16(block->d);
+    (void)m;
+}
 #endif
 
 #endif

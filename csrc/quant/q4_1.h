@@ -29,9 +29,11 @@ static inline vq pe_q4_1_weights(const uint8_t *row, size_t g) {
     return vq_load_nibbles(((const pe_q4_1_block *)row + g)->qs);
 }
 
-static inline float pe_q4_1_scale(const uint8_t *row, size_t g) { return vs_f16(((const pe_q4_1_block *)row + g)->d); }
-
-static inline float pe_q4_1_min(const uint8_t *row, size_t g) { return vs_f16(((const pe_q4_1_block *)row + g)->m); }
+static inline void pe_q4_1_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q4_1_block *block = (const pe_q4_1_block *)row + b;
+    *d = vs_f16(block->d);
+    *m = vs_f16(block->m);
+}
 #endif
 
 #endif

@@ -34,9 +34,11 @@ static inline vq pe_q5_1_weights(const uint8_t *row, size_t g) {
     return vq_or(vq_load_nibbles(block->qs), vq_mask(pe_load_u32(block->qh), 16));
 }
 
-static inline float pe_q5_1_scale(const uint8_t *row, size_t g) { return vs_f16(((const pe_q5_1_block *)row + g)->d); }
-
-static inline float pe_q5_1_min(const uint8_t *row, size_t g) { return vs_f16(((const pe_q5_1_block *)row + g)->m); }
+static inline void pe_q5_1_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q5_1_block *block = (const pe_q5_1_block *)row + b;
+    *d = vs_f16(block->d);
+    *m = vs_f16(block->m);
+}
 #endif
 
 #endif

@@ -42,14 +42,13 @@ static inline vq pe_q5_k_weights(const uint8_t *row, size_t g) {
     return vq_or(low, high);
 }
 
-static inline float pe_q5_k_scale(const uint8_t *row, size_t g) {
-    const pe_q5_k_block *block = (const pe_q5_k_block *)row + g / 8;
-    return vs_f16(block->d) * (float)pe_kscales_scale(block->scales, g % 8);
-}
-
-static inline float pe_q5_k_min(const uint8_t *row, size_t g) {
-    const pe_q5_k_block *block = (const pe_q5_k_block *)row + g / 8;
-    return -(vs_f16(block->dmin) * (float)pe_kscales_min(block->scales, g % 8));
+static inline void pe_q5_k_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q5_k_block *block = (const pe_q5_k_block *)row + b;
+    const float scale = vs_f16(block->d), min = -vs_f16(block->dmin);
+    uint8_t scales[8], mins[8];
+    pe_kscales_unpack(block->scales, scales, mins);
+    vs_scale_bytes(d, scales, scale);
+    vs_scale_bytes(m, mins, min);
 }
 #endif
 

@@ -40,8 +40,11 @@ static inline vq pe_q6_k_weights(const uint8_t *row, size_t g) {
                   vq_set2((int8_t)block->scales[2 * j], (int8_t)block->scales[2 * j + 1]));
 }
 
-static inline float pe_q6_k_scale(const uint8_t *row, size_t g) {
-    return vs_f16(((const pe_q6_k_block *)row + g / 8)->d);
+static inline void pe_q6_k_scales(const uint8_t *row, size_t b, float *d, float *m) {
+    const pe_q6_k_block *block = (const pe_q6_k_block *)row + b;
+    const float scale = vs_f16(block->d);
+    for (int j = 0; j < 8; j++) d[j] = scale;
+    (void)m;
 }
 #endif
 

@@ -13,9 +13,9 @@
  *
  *   vq pe_<type>_weights(row, g)           the 32 integers, signed: offsets are subtracted, and where the type has
  *                                          sub-scales for 16 weights, each integer is multiplied by its own
- *   float pe_<type>_scale(row, g)          the group's scale
- *   float pe_<type>_min(row, g)            mins == 1: the group's min
- *   void pe_<type>_min2(row, g, &m0, &m1)  mins == 2: those of integers 0..15 and 16..31
+ *   void pe_<type>_scales(row, b, d, m)    of block b: the scale of each group, d [block_elements / 32], and its mins,
+ *                                          m [mins * block_elements / 32]; mins == 2: those of integers 0..15 and
+ *                                          16..31 side by side
  *
  * Integers stay within +-4096 (reached by Q6_K: sub-scale -128 times -32). Kernels rely on it: with activations of at
  * most 16383 in magnitude, 32 products of a group add up to less than 2^31. */

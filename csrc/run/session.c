@@ -1,35 +1,19 @@
 /* A session: one timeline of tokens over a shared model. Every entry point that changes it takes the session's flag
  * first, so that a second thread gets an error and not a corrupted cache, and leaves it as it was where it fails. */
-#include "base/cpu.h"
-#include "model/forward.h"
+
+#include "run/session.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { SCORE_ROWS = 16, MAX_THREADS = 512 };
 
-struct pe_session {
-    pe_model *model;
-    const pe_kernels *kernels;
-    pe_pool *pool;
-    pe_forward forward;
-    pe_kvcache cache;
-    uint32_t n_ctx, position;
-    uint64_t memory_limit;
-    int32_t *tokens; /* [token_capacity], the first `position` are valid */
-    size_t token_capacity;
-    float *logits; /* [n_vocab] of the last evaluated token */
-    bool has_logits;
-    atomic_bool cancelled;
-    atomic_flag busy;
-};
-
-static pe_status enter(pe_session *s) {
+pe_status pe_session_enter(pe_session *s) {
     if (!atomic_flag_test_and_set_explicit(&s->busy, memory_order_acquire)) return PE_OK;
     return pe_fail(PE_ERR_BUSY, "this session is in use by another thread; give each thread a session of its own");
 }
 
-static pe_status leave(pe_session *s, pe_status status) {
+pe_status pe_session_leave(pe_session *s, pe_status status) {
     atomic_flag_clear_explicit(&s->busy, memory_order_release);
     return status;
 }
@@ -110,8 +94,8 @@ void pe_session_release(pe_session *s) {
     pe_mem_free(s);
 }
 
-static pe_status reserve_tokens(pe_session *s, size_t n) {
-    if (n <= s->token_capacity) return PE_OK;
+pe_status pe_session_reserve_tokens(pe_session *s, size_t n) {
+    if (s->tokens && n <= s->token_capacity) return PE_OK;
     size_t capacity = s->token_capacity ? s->token_capacity : 256;
     while (capacity < n) capacity *= 2;
     int32_t *tokens = pe_mem_grow(s->tokens, s->token_capacity, capacity, sizeof *tokens);
@@ -140,7 +124,7 @@ typedef pe_status (*consumer)(pe_session *s, size_t first, size_t end, size_t in
 static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_t from, consumer consume,
                           void *context) {
     pe_status status = check_ids(s, ids, n_ids);
-    if (!status) status = reserve_tokens(s, (size_t)s->position + n_ids);
+    if (!status) status = pe_session_reserve_tokens(s, (size_t)s->position + n_ids);
     if (!status) status = pe_forward_reserve(&s->forward, n_ids < PE_CHUNK ? n_ids : PE_CHUNK);
     if (!status) status = pe_kvcache_reserve(&s->cache, s->position, (size_t)s->position + n_ids);
     for (size_t done = 0; done < n_ids && !status;) {
@@ -191,13 +175,13 @@ pe_status pe_session_eval(pe_session *s, const int32_t *ids, size_t n_ids, size_
     if (first_logit > n_ids)
         return pe_fail(PE_ERR_ARG, "first_logit %zu is past the %zu tokens given", first_logit, n_ids);
     if (first_logit < n_ids && !logits) return pe_fail(PE_ERR_ARG, "logits are asked for but have no place to go");
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     logits_wanted wanted = {first_logit < n_ids ? logits : NULL, first_logit, n_ids};
     const size_t from = n_ids && first_logit > n_ids - 1 ? n_ids - 1 : first_logit; /* the last is always kept */
     status = evaluate(s, ids, n_ids, from, take_logits, &wanted);
     if (!status) s->has_logits = true;
-    return leave(s, status);
+    return pe_session_leave(s, status);
 }
 
 typedef struct scores_wanted {
@@ -230,15 +214,15 @@ pe_status pe_session_score(pe_session *s, const int32_t *ids, size_t n_ids, size
     if (n_ids < 2 || first > n_ids - 2 || !ids || !out)
         return pe_fail(PE_ERR_ARG, "scoring needs at least two tokens and `first` at most %zu; got %zu",
                        n_ids < 2 ? 0 : n_ids - 2, first);
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     float *rows = pe_mem_alloc((size_t)SCORE_ROWS * s->model->config.n_vocab, sizeof *rows);
-    if (!rows) return leave(s, PE_ERR_NOMEM);
+    if (!rows) return pe_session_leave(s, PE_ERR_NOMEM);
     scores_wanted wanted = {ids, n_ids, first, out, rows};
     status = evaluate(s, ids, n_ids, first, take_scores, &wanted);
     if (!status) s->has_logits = true;
     pe_mem_free(rows);
-    return leave(s, status);
+    return pe_session_leave(s, status);
 }
 
 static pe_status take_hidden(pe_session *s, size_t first, size_t end, size_t index, void *context) {
@@ -249,11 +233,11 @@ static pe_status take_hidden(pe_session *s, size_t first, size_t end, size_t ind
 
 pe_status pe_session_hidden(pe_session *s, const int32_t *ids, size_t n_ids, float *out) {
     if (!out) return pe_fail(PE_ERR_ARG, "hidden states are asked for but have no place to go");
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     status = evaluate(s, ids, n_ids, 0, take_hidden, out);
     if (!status) s->has_logits = false;
-    return leave(s, status);
+    return pe_session_leave(s, status);
 }
 
 /* ---- the timeline ----------------------------------------------------------------------------------------------- */
@@ -270,38 +254,38 @@ uint64_t pe_session_bytes(const pe_session *s) {
 }
 
 pe_status pe_session_rewind(pe_session *s, uint32_t position) {
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     if (position > s->position)
-        return leave(s,
-                     pe_fail(PE_ERR_ARG, "cannot rewind to position %u: the session is at %u", position, s->position));
+        return pe_session_leave(
+            s, pe_fail(PE_ERR_ARG, "cannot rewind to position %u: the session is at %u", position, s->position));
     if (position < s->position) s->has_logits = false;
     s->position = position;
     pe_kvcache_truncate(&s->cache, position);
-    return leave(s, PE_OK);
+    return pe_session_leave(s, PE_OK);
 }
 
 pe_status pe_session_fork(pe_session *s, pe_session **out) {
     if (!out) return pe_fail(PE_ERR_ARG, "pe_session_fork needs a place for the session");
     *out = NULL;
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     pe_session *fork = NULL;
     const pe_session_options options = {s->n_ctx, pe_pool_threads(s->pool), s->cache.f32 ? "f32" : "f16",
                                         s->kernels->name, s->memory_limit};
     status = pe_session_create(s->model, &options, &fork);
-    if (!status) status = reserve_tokens(fork, s->position);
+    if (!status) status = pe_session_reserve_tokens(fork, s->position);
     if (!status) status = pe_kvcache_share(&s->cache, s->position, &fork->cache);
     if (status) {
         pe_session_release(fork);
-        return leave(s, status);
+        return pe_session_leave(s, status);
     }
     if (s->position) memcpy(fork->tokens, s->tokens, s->position * sizeof *s->tokens);
     memcpy(fork->logits, s->logits, s->model->config.n_vocab * sizeof *s->logits);
     fork->position = s->position;
     fork->has_logits = s->has_logits;
     *out = fork;
-    return leave(s, PE_OK);
+    return pe_session_leave(s, PE_OK);
 }
 
 void pe_session_cancel(pe_session *s) { atomic_store(&s->cancelled, true); }
@@ -314,21 +298,21 @@ static pe_status need_logits(const pe_session *s) {
 }
 
 pe_status pe_session_sample(pe_session *s, pe_sampler *sampler, int32_t *id, float *logprob) {
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     status = need_logits(s);
     if (!status) status = pe_sampler_sample(sampler, s->logits, s->model->config.n_vocab, id, logprob);
-    return leave(s, status);
+    return pe_session_leave(s, status);
 }
 
 pe_status pe_session_top(pe_session *s, size_t k, int32_t *ids, float *logprobs) {
     const size_t n_vocab = s->model->config.n_vocab;
     if (k > n_vocab || !ids || !logprobs)
         return pe_fail(PE_ERR_ARG, "%zu most probable tokens asked for; the vocabulary has %zu", k, n_vocab);
-    pe_status status = enter(s);
+    pe_status status = pe_session_enter(s);
     if (status) return status;
     status = need_logits(s);
-    if (status) return leave(s, status);
+    if (status) return pe_session_leave(s, status);
     const float top = s->kernels->max(s->logits, n_vocab);
     const float norm = top + (float)log(s->kernels->sum_exp(s->logits, n_vocab, top));
     size_t n = 0;
@@ -343,5 +327,5 @@ pe_status pe_session_top(pe_session *s, size_t k, int32_t *ids, float *logprobs)
         logprobs[at] = logit;
         ids[at] = (int32_t)i;
     }
-    return leave(s, PE_OK);
+    return pe_session_leave(s, PE_OK);
 }

@@ -11,25 +11,25 @@ bool pe_test_integers(int type, const uint8_t *row, size_t n, int16_t *out);
 void pe_test_half_to_float(const uint16_t *in, float *out, size_t n);
 void pe_test_float_to_half(const float *in, uint16_t *out, size_t n);
 
-#define MINS_0(lower) m[0] = m[1] = 0.0f
-#define MINS_1(lower) m[0] = m[1] = pe_##lower##_min(row, g)
-#define MINS_2(lower) pe_##lower##_min2(row, g, &m[0], &m[1])
-
-#define UNPACK_FLOAT(number, lower, mins)
-#define UNPACK_INT(number, lower, mins)                                                                                \
+#define UNPACK_FLOAT(number, lower, elements, mins)
+#define UNPACK_INT(number, lower, elements, mins)                                                                      \
     case number:                                                                                                       \
         for (size_t g = 0; g < n / 32; g++, out += 32) {                                                               \
             vq weights = pe_##lower##_weights(row, g);                                                                 \
-            float scale = pe_##lower##_scale(row, g), m[2];                                                            \
-            MINS_##mins(lower);                                                                                        \
-            for (int i = 0; i < 32; i++) out[i] = scale * (float)weights.v[i] + m[i / 16];                             \
+            float scale[elements / 32], m[2 * elements / 32] = {0};                                                    \
+            pe_##lower##_scales(row, g / (elements / 32), scale, m);                                                   \
+            size_t j = g % (elements / 32);                                                                            \
+            for (int i = 0; i < 32; i++) {                                                                             \
+                float min = mins == 2 ? m[2 * j + i / 16] : m[j];                                                      \
+                out[i] = scale[j] * (float)weights.v[i] + min;                                                         \
+            }                                                                                                          \
         }                                                                                                              \
         return true;
 
 /* n weights of a row as scale * integer + min. False for a type that has no integer weights. */
 bool pe_test_unpack(int type, const uint8_t *row, size_t n, float *out) {
     switch (type) {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) UNPACK_##kind(number, lower, mins)
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) UNPACK_##kind(number, lower, elements, mins)
 #include "quant/quants.def"
 #undef PE_QUANT
     default:

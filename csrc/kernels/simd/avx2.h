@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef pe_dot_step /* avxvnni.h has one instruction for it */
 #define pe_dot_step(acc, a, b) _mm256_add_epi32(acc, _mm256_madd_epi16(a, b))
+#endif
 #include "kernels/simd/x86_rows.h"
 
 enum { PE_VF = 8, PE_TILE_ROWS = 4 };

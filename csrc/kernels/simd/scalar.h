@@ -127,9 +127,10 @@ static inline vr vr_set1(float x) {
     return r;
 }
 static inline vr vr_zero(void) { return vr_set1(0.0f); }
-static inline vr vr_load(const float *p) {
+/* p[0], p[stride], ... a row each */
+static inline vr vr_column(const float *p, size_t stride) {
     vr r;
-    memcpy(r.v, p, sizeof r.v);
+    for (size_t i = 0; i < PE_ROWS; i++) r.v[i] = p[i * stride];
     return r;
 }
 static inline void vr_store(float *p, vr a) { memcpy(p, a.v, sizeof a.v); }
@@ -229,6 +230,10 @@ static inline vf vt_float(vt a) { PE_LANES((float)a.v[i]); }
 
 /* The little-endian half at p. */
 static inline float vs_f16(const void *p) { return pe_half_load(p); }
+/* Eight unsigned bytes as floats, times a factor. */
+static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
+    for (int i = 0; i < 8; i++) out[i] = factor * (float)bytes[i];
+}
 static inline void vs_prefetch(const void *p) { (void)p; }
 
 #endif

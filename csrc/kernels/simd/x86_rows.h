@@ -86,7 +86,11 @@ static inline vr vr_sum(const vi p[PE_ROWS]) {
 
 static inline vr vr_zero(void) { return _mm256_setzero_ps(); }
 static inline vr vr_set1(float x) { return _mm256_set1_ps(x); }
-static inline vr vr_load(const float *p) { return _mm256_loadu_ps(p); }
+/* p[0], p[stride], ... a row each */
+static inline vr vr_column(const float *p, size_t stride) {
+    return _mm256_setr_ps(p[0], p[stride], p[2 * stride], p[3 * stride], p[4 * stride], p[5 * stride], p[6 * stride],
+                          p[7 * stride]);
+}
 static inline vr vr_mul(vr a, vr b) { return _mm256_mul_ps(a, b); }
 static inline vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }
 static inline void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
@@ -125,6 +129,11 @@ static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offs
 }
 
 static inline float vs_f16(const void *p) { return _cvtsh_ss(pe_load_u16(p)); }
+/* Eight unsigned bytes as floats, times a factor. */
+static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
+    __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(factor)));
+}
 /* A macro: GCC takes a function that only prefetches for one without effect and drops its calls. */
 #define vs_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 

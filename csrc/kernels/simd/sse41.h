@@ -1,0 +1,178 @@
+/* SSE4.1: x86-64 processors without AVX2, 4 floats a vector. Neither FMA nor half-float conversion exists here. */
+#ifndef PE_KERNELS_SIMD_SSE41_H
+#define PE_KERNELS_SIMD_SSE41_H
+
+#include "base/half.h"
+
+#include <smmintrin.h>
+#include <stddef.h>
+
+#define PE_VQ
+
+/* ---- vq: 32 weights as int16, eight a vector -------------------------------------------------------------------- */
+
+typedef struct vq {
+    __m128i v[4];
+} vq;
+
+#define PE_FOUR(expression)                                                                                            \
+    do {                                                                                                               \
+        vq r;                                                                                                          \
+        for (int i = 0; i < 4; i++) r.v[i] = (expression);                                                             \
+        return r;                                                                                                      \
+    } while (0)
+
+static inline vq vq_load_u8(const uint8_t *p) {
+    PE_FOUR(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8 * i))));
+}
+static inline vq vq_load_s8(const uint8_t *p) {
+    PE_FOUR(_mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8 * i))));
+}
+static inline vq vq_load_nibbles(const uint8_t *p) {
+    __m128i low = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
+    __m128i high = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8)));
+    const __m128i mask = _mm_set1_epi16(15);
+    return (vq){{_mm_and_si128(low, mask), _mm_and_si128(high, mask), _mm_srli_epi16(low, 4), _mm_srli_epi16(high, 4)}};
+}
+static inline vq vq_set1(int c) { PE_FOUR(_mm_set1_epi16((short)c)); }
+static inline vq vq_set2(int a, int b) { PE_FOUR(_mm_set1_epi16((short)(i < 2 ? a : b))); }
+static inline vq vq_shr(vq a, int n) { PE_FOUR(_mm_srli_epi16(a.v[i], n)); }
+static inline vq vq_shrv(vq a, int n) { PE_FOUR(_mm_srl_epi16(a.v[i], _mm_cvtsi32_si128(n))); }
+static inline vq vq_shl(vq a, int n) { PE_FOUR(_mm_slli_epi16(a.v[i], n)); }
+static inline vq vq_and(vq a, int c) { PE_FOUR(_mm_and_si128(a.v[i], _mm_set1_epi16((short)c))); }
+static inline vq vq_or(vq a, vq b) { PE_FOUR(_mm_or_si128(a.v[i], b.v[i])); }
+static inline vq vq_add(vq a, vq b) { PE_FOUR(_mm_add_epi16(a.v[i], b.v[i])); }
+static inline vq vq_sub(vq a, vq b) { PE_FOUR(_mm_sub_epi16(a.v[i], b.v[i])); }
+static inline vq vq_mul(vq a, vq b) { PE_FOUR(_mm_mullo_epi16(a.v[i], b.v[i])); }
+/* Lane i: c where bit i of m is set, else 0. Each lane keeps its own bit of its byte and compares it. */
+static inline vq vq_mask(uint32_t m, int c) {
+    const __m128i own = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128), value = _mm_set1_epi16((short)c);
+    PE_FOUR(_mm_and_si128(_mm_cmpeq_epi16(_mm_and_si128(_mm_set1_epi16((short)(m >> 8 * i)), own), own), value));
+}
+static inline void vq_store(int16_t *p, vq a) {
+    for (int i = 0; i < 4; i++) _mm_storeu_si128((__m128i *)(p + 8 * i), a.v[i]);
+}
+
+/* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
+
+enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
+
+typedef __m128i vi; /* partial int32 sums of one row */
+typedef __m128 vr;
+
+static inline vi vq_dot(vq w, const int16_t *x) {
+    vi acc = _mm_madd_epi16(w.v[0], _mm_loadu_si128((const __m128i *)x));
+    for (int i = 1; i < 4; i++)
+        acc = _mm_add_epi32(acc, _mm_madd_epi16(w.v[i], _mm_loadu_si128((const __m128i *)(x + 8 * i))));
+    return acc;
+}
+static inline vr vr_sum(const vi p[PE_ROWS]) {
+    vi ab = _mm_add_epi32(_mm_unpacklo_epi32(p[0], p[1]), _mm_unpackhi_epi32(p[0], p[1]));
+    vi cd = _mm_add_epi32(_mm_unpacklo_epi32(p[2], p[3]), _mm_unpackhi_epi32(p[2], p[3]));
+    return _mm_cvtepi32_ps(_mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd)));
+}
+static inline vr vr_zero(void) { return _mm_setzero_ps(); }
+static inline vr vr_set1(float x) { return _mm_set1_ps(x); }
+/* p[0], p[stride], ... a row each */
+static inline vr vr_column(const float *p, size_t stride) {
+    return _mm_setr_ps(p[0], p[stride], p[2 * stride], p[3 * stride]);
+}
+static inline vr vr_mul(vr a, vr b) { return _mm_mul_ps(a, b); }
+static inline vr vr_fma(vr a, vr b, vr c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+static inline void vr_store(float *p, vr a) { _mm_storeu_ps(p, a); }
+
+/* ---- vf, vt: floats, and int32 sums of as many tokens ----------------------------------------------------------- */
+
+typedef __m128 vf;
+typedef __m128i vt, vt_pairs;
+
+static inline vf vf_zero(void) { return _mm_setzero_ps(); }
+static inline vf vf_set1(float x) { return _mm_set1_ps(x); }
+static inline vf vf_load(const float *p) { return _mm_loadu_ps(p); }
+static inline void vf_store(float *p, vf a) { _mm_storeu_ps(p, a); }
+static inline vf vf_add(vf a, vf b) { return _mm_add_ps(a, b); }
+static inline vf vf_sub(vf a, vf b) { return _mm_sub_ps(a, b); }
+static inline vf vf_mul(vf a, vf b) { return _mm_mul_ps(a, b); }
+static inline vf vf_div(vf a, vf b) { return _mm_div_ps(a, b); }
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+static inline vf vf_max(vf a, vf b) { return _mm_max_ps(a, b); }
+static inline vf vf_min(vf a, vf b) { return _mm_min_ps(a, b); }
+static inline vf vf_abs(vf a) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), a); }
+static inline vf vf_round(vf a) { return _mm_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/* a * 2^n for integral n with a normal result */
+static inline vf vf_ldexp(vf a, vf n) {
+    return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_slli_epi32(_mm_cvtps_epi32(n), 23)));
+}
+/* r where x >= limit, else 0 */
+static inline vf vf_zero_below(vf r, vf x, float limit) {
+    return _mm_andnot_ps(_mm_cmplt_ps(x, _mm_set1_ps(limit)), r);
+}
+static inline float vf_hsum(vf a) {
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+static inline float vf_hmax(vf a) {
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+/* Four halves, in integers: shift the magnitude into place as a float that is 2^112 too small, and scale it up (that
+ * makes subnormals right as well); infinity and NaN get a float's exponent. */
+static inline vf pe_from_halves(__m128i h) {
+    __m128i magnitude = _mm_and_si128(h, _mm_set1_epi32(0x7fff));
+    __m128i special = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f800000));
+    vf value = _mm_mul_ps(_mm_castsi128_ps(_mm_slli_epi32(magnitude, 13)), _mm_set1_ps(0x1p112f));
+    __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
+    return _mm_or_ps(value, _mm_castsi128_ps(_mm_or_si128(special, sign)));
+}
+static inline vf vf_load_f16(const void *p) { return pe_from_halves(_mm_cvtepu16_epi32(_mm_loadl_epi64(p))); }
+static inline void vf_store_f16(void *p, vf a) {
+    float value[PE_VF];
+    uint16_t half[PE_VF];
+    _mm_storeu_ps(value, a);
+    for (int i = 0; i < PE_VF; i++) half[i] = pe_float_to_half(value[i]);
+    memcpy(p, half, sizeof half);
+}
+static inline vf vf_load_bf16(const void *p) {
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64(p)), 16));
+}
+/* PE_VF floats to int16, rounded to nearest even; the values fit */
+static inline void vf_store_s16(int16_t *p, vf a) {
+    __m128i v = _mm_cvtps_epi32(a);
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi32(v, v));
+}
+
+static inline vt vt_zero(void) { return _mm_setzero_si128(); }
+/* acc[t] += x[t][0] * w[0] + x[t][1] * w[1]; x [PE_VF, 2], w two int16 */
+static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
+    int32_t pair;
+    memcpy(&pair, w, sizeof pair);
+    return _mm_add_epi32(acc, _mm_madd_epi16(x, _mm_set1_epi32(pair)));
+}
+static inline vt_pairs vt_load(const int16_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+static inline vf vt_float(vt a) { return _mm_cvtepi32_ps(a); }
+
+/* ---- what needs single halves ----------------------------------------------------------------------------------- */
+
+static inline float vs_f16(const void *p) { return _mm_cvtss_f32(pe_from_halves(_mm_cvtsi32_si128(pe_load_u16(p)))); }
+/* The half at `offset` of each row. */
+static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
+    return pe_from_halves(_mm_setr_epi32(pe_load_u16(p[0] + offset), pe_load_u16(p[1] + offset),
+                                         pe_load_u16(p[2] + offset), pe_load_u16(p[3] + offset)));
+}
+/* Two neighbouring halves of each row: first into a, second into b. */
+static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offset, vr *a, vr *b) {
+    *a = vr_load_f16(p, offset);
+    *b = vr_load_f16(p, offset + 2);
+}
+/* Eight unsigned bytes as floats, times a factor. */
+static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
+    for (int i = 0; i < 8; i += 4) {
+        int32_t four;
+        memcpy(&four, bytes + i, sizeof four);
+        __m128 wide = _mm_cvtepi32_ps(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+        _mm_storeu_ps(out + i, _mm_mul_ps(wide, _mm_set1_ps(factor)));
+    }
+}
+#define vs_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+
+#endif

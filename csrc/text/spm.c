@@ -1,0 +1,141 @@
+/* In principle the whole text is one word here. But a merge cannot cross a border whose two bytes no piece has side by
+ * side, so the text falls into short parts there (before most spaces, in practice), each merged on its own with the
+ * same result. */
+#include "text/spm.h"
+#include "text/unicode.h"
+
+#include <string.h>
+
+const char pe_spm_space[3] = {'\xE2', '\x96', '\x81'};
+
+uint32_t pe_spm_priority(float score) {
+    uint32_t bits;
+    score += 0.0f; /* -0 becomes 0: both are the same score */
+    memcpy(&bits, &score, sizeof bits);
+    uint32_t ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return ~ascending;
+}
+
+static inline bool is_space_mark(const char *text, size_t size) {
+    return size >= sizeof pe_spm_space && memcmp(text, pe_spm_space, sizeof pe_spm_space) == 0;
+}
+
+size_t pe_spm_unescape(pe_view text, char *out) {
+    size_t size = 0;
+    for (size_t i = 0; i < text.size;) {
+        if (is_space_mark(text.data + i, text.size - i)) {
+            out[size++] = ' ';
+            i += sizeof pe_spm_space;
+        } else {
+            out[size++] = text.data[i++];
+        }
+    }
+    return size;
+}
+
+static inline unsigned join_of(uint8_t left, uint8_t right) { return (unsigned)left << 8 | right; }
+
+void pe_spm_note_joins(pe_spm *spm, const char *bytes, size_t size) {
+    for (size_t i = 1; i < size; i++) {
+        unsigned join = join_of((uint8_t)bytes[i - 1], (uint8_t)bytes[i]);
+        spm->joins[join >> 3] |= (uint8_t)(1u << (join & 7));
+    }
+}
+
+typedef struct part { /* what find_pair needs */
+    const pe_spm *spm;
+    const char *text;
+} part;
+
+static inline pe_pair find_pair(const void *context, const pe_symbol *left, const pe_symbol *right) {
+    const part *part = context;
+    int32_t id = pe_trie_find(part->spm->pieces, part->text + left->start, right->end - left->start);
+    return id < 0 ? (pe_pair){PE_NO_PAIR, -1} : (pe_pair){part->spm->priority[id], id};
+}
+
+static void emit_bytes(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
+    if (is_space_mark(text, size)) {
+        text = " ";
+        size = 1;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (spm->byte_id[(uint8_t)text[i]] < 0) {
+            pe_encoder_emit(encoder, spm->unk_id);
+            return;
+        }
+    }
+    for (size_t i = 0; i < size; i++) pe_encoder_emit(encoder, spm->byte_id[(uint8_t)text[i]]);
+}
+
+/* encoder->symbols [n] of encoder->text. */
+static void encode_part(const pe_spm *spm, pe_encoder *encoder, size_t n) {
+    part part = {spm, encoder->text};
+    pe_symbol *symbols = encoder->symbols;
+    for (size_t i = 0; i < n; i++)
+        symbols[i].id = pe_trie_find(spm->pieces, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
+    n = pe_merge(encoder, n, find_pair, &part);
+    for (size_t i = 0; i < n; i++) {
+        if (symbols[i].id >= 0)
+            pe_encoder_emit(encoder, symbols[i].id);
+        else
+            emit_bytes(spm, encoder, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
+    }
+}
+
+/* The character at text [size > 0] and the byte that stands for it in `joins` on each side: a space, however it is
+ * spelled, counts as ' '. */
+static inline size_t next_character(const char *text, size_t size, uint8_t *first, uint8_t *last) {
+    size_t length = pe_utf8_length(text, size);
+    *first = (uint8_t)text[0];
+    *last = (uint8_t)text[length - 1];
+    if (length == 3 && is_space_mark(text, size)) *first = *last = ' ';
+    return length;
+}
+
+/* Bytes of text [size > 0] up to the first border that no piece crosses; *n_symbols characters. A space that precedes
+ * the text has its own border with it. */
+static size_t size_of_part(const pe_spm *spm, const char *text, size_t size, bool has_left, size_t *n_symbols) {
+    size_t at = 0;
+    uint8_t previous = ' ', first, last;
+    *n_symbols = 0;
+    while (at < size) {
+        size_t length = next_character(text + at, size - at, &first, &last);
+        unsigned join = join_of(previous, first);
+        if (has_left && !(spm->joins[join >> 3] >> (join & 7) & 1)) break;
+        has_left = true;
+        previous = last;
+        at += length;
+        ++*n_symbols;
+    }
+    return at;
+}
+
+static size_t add_symbol(pe_encoder *encoder, size_t n, const char *text, size_t size) {
+    uint32_t start = n ? encoder->symbols[n - 1].end : 0;
+    memcpy(encoder->text + start, text, size);
+    encoder->symbols[n].start = start;
+    encoder->symbols[n].end = start + (uint32_t)size;
+    return n + 1;
+}
+
+pe_status pe_spm_encode(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
+    bool prefix = spm->add_space_prefix; /* a space that is not in the text comes first */
+    for (size_t start = 0; start < size;) {
+        size_t n_symbols, n = 0;
+        size_t part = size_of_part(spm, text + start, size - start, prefix, &n_symbols);
+        pe_status status = pe_encoder_reserve(encoder, n_symbols + 1);
+        if (status) return status;
+        if (prefix) n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
+        prefix = false;
+        for (size_t at = start, length; at < start + part; at += length) {
+            length = pe_utf8_length(text + at, start + part - at);
+            if (text[at] == ' ')
+                n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
+            else
+                n = add_symbol(encoder, n, text + at, length);
+        }
+        encode_part(spm, encoder, n);
+        start += part;
+    }
+    return PE_OK;
+}

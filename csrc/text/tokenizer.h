@@ -1,0 +1,39 @@
+/* Tokenizer: text <-> token ids over one memory-pool trie. Built once from the vocabulary, immutable after, shared by
+ * threads; a call allocates nothing (it works in the caller's buffers or on a bounded stack area) unless the text is
+ * larger than its built-in scratch. */
+#ifndef PE_TEXT_TOKENIZER_H
+#define PE_TEXT_TOKENIZER_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/view.h"
+
+typedef struct pe_tokenizer pe_tokenizer;
+
+typedef enum pe_vocab_kind { PE_VOCAB_BPE, PE_VOCAB_SPM } pe_vocab_kind; /* "gpt2" and "llama" in GGUF */
+
+typedef struct pe_vocab { /* what the model layer reads from the file; the views must outlive the tokenizer */
+    pe_vocab_kind kind;
+    pe_view pre;            /* tokenizer.ggml.pre; empty where missing */
+    size_t n_tokens;
+    const pe_view *tokens;  /* [n_tokens] as written in the file (byte-level alphabet for BPE, U+2581 for SPM) */
+    const uint8_t *scores;       /* f32 little-endian [n_tokens], unaligned; NULL where missing (an error for SPM) */
+    const uint8_t *types;        /* i32 little-endian [n_tokens], unaligned; NULL: all normal */
+    size_t n_merges;
+    const pe_view *merges;  /* "left right" [n_merges], BPE */
+    int32_t bos_id, eos_id, unk_id, eot_id, eom_id; /* -1 where missing; checked by the tokenizer against n_tokens */
+    bool add_bos, add_eos, add_space_prefix, ignore_merges, escape_whitespaces, remove_extra_whitespaces;
+} pe_vocab;
+
+pe_status pe_tokenizer_create(const pe_vocab *vocab, pe_tokenizer **out);
+void pe_tokenizer_free(pe_tokenizer *tokenizer);
+
+/* See pe_tokenize, pe_token_bytes, pe_detokenize, pe_token_attributes in pyedge.h. */
+pe_status pe_tokenizer_encode(const pe_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
+                              int32_t *ids, size_t cap, size_t *n_ids);
+pe_status pe_tokenizer_token_bytes(const pe_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *size);
+pe_status pe_tokenizer_decode(const pe_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, bool skip_special,
+                              char *text, size_t cap, size_t *n_bytes);
+unsigned pe_tokenizer_attributes(const pe_tokenizer *tokenizer, int32_t id);
+
+#endif
