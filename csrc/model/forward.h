@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 #include "model/kvcache.h"
 
-enum { PE_CHUNK = 256 }; /* tokens evaluated together at most: their activations stay in the cache */
+enum { PE_CHUNK = 128 }; /* tokens evaluated together at most: their activations stay in the cache */
 
 typedef struct pe_forward {
     const pe_model *model;
