@@ -2,8 +2,9 @@
 
     python bench/peers.py MODEL... --llama-bench /path/to/llama-bench [-t 1,2] [-p 512] [-n 128] [-d 0] [-r 5]
 
-Absolute figures drift with whatever else the machine does, so each round runs both engines one after the other and
-the medians are taken over rounds. `llama-bench` comes with llama.cpp; without the option it is looked for on PATH.
+Absolute figures drift with whatever else the machine does, so each round runs both engines one after the
+other and the medians are taken over rounds. `llama-bench` comes with llama.cpp; without the option it is looked
+for on PATH.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Key = tuple[str, str, int]  # model file, test, threads
 
 
 def run(command: list[str]) -> list[dict[str, object]]:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command[0]} failed ({done.returncode}): {done.stderr.strip()[-400:]}")
     rows = json.loads(done.stdout)
@@ -53,9 +54,7 @@ def main() -> None:
     parser.add_argument("-d", default="0", help="depths")
     parser.add_argument("-r", type=int, default=5, help="rounds")
     parser.add_argument("--isa", help="force pyedge's instruction set")
-    parser.add_argument(
-        "--peer-option", action="append", default=[], help="passed on, such as --peer-option=-fa=1"
-    )
+    parser.add_argument("--peer-option", action="append", default=[], help="passed on: --peer-option=-fa=1")
     options = parser.parse_args()
     if not options.llama_bench:
         sys.exit("llama-bench was not found: give its path with --llama-bench")

@@ -207,7 +207,12 @@ static inline void vf_store_f16(void *p, vf a) {
     for (int i = 0; i < PE_VF; i++) half[i] = pe_float_to_half(a.v[i]);
     memcpy(p, half, sizeof half);
 }
-static inline vf vf_load_bf16(const void *p) { PE_LANES(pe_bf16_to_float(pe_load_u16((const uint8_t *)p + 2 * i))); }
+/* One load of all lanes: GCC 12 joins loads of single lanes across rows, and then reads past the last row. */
+static inline vf vf_load_bf16(const void *p) {
+    uint8_t lanes[2 * PE_VF];
+    memcpy(lanes, p, sizeof lanes);
+    PE_LANES(pe_bf16_to_float(pe_load_u16(lanes + 2 * i)));
+}
 /* PE_VF floats to int16, rounded to nearest even; the values fit */
 static inline void vf_store_s16(int16_t *p, vf a) {
     for (int i = 0; i < PE_VF; i++) p[i] = (int16_t)nearbyintf(a.v[i]);
