@@ -3,8 +3,8 @@
     python bench/peers.py MODEL... --llama-bench /path/to/llama-bench [-t 1,2] [-p 512] [-n 128] [-d 0] [-r 5]
 
 Absolute figures drift with whatever else the machine does, so each round runs both engines one after the
-other and the medians are taken over rounds. `llama-bench` comes with llama.cpp; without the option it is looked
-for on PATH.
+other, and the medians are taken over rounds. `llama-bench` comes with llama.cpp; without the option it is
+looked for on PATH.
 """
 
 from __future__ import annotations
