@@ -1,5 +1,7 @@
-/* Fork and join over one atomic word. `state` counts jobs; a worker that sees it change takes tasks from the shared
- * counter until none is left, then reports in `busy`. The caller works too, so n threads mean n - 1 workers. */
+/* Fork and join over one atomic word, the ticket: number of the job, its tasks, and the next one to take. A thread that
+ * adds 1 to the ticket learns all three at once, so it can never mistake one job's task for another's, however late it
+ * comes. The caller works too and then waits for tasks, not for threads: a worker that the system keeps from running
+ * delays nobody unless it holds a task. */
 #include "base/pool.h"
 #include "base/arena.h"
 
@@ -8,7 +10,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { SPINS = 20000 }; /* some tens of microseconds: longer than the serial parts between two jobs of one token */
+enum {
+    SPINS = 4000, /* some tens of microseconds: longer than the serial parts between two jobs of one token */
+    MAX_TASKS = 1 << 22,
+};
 
 typedef struct worker {
     struct pe_pool *pool;
@@ -19,12 +24,10 @@ typedef struct worker {
 struct pe_pool {
     int n_threads, n_workers; /* workers that really run: fewer where the system gave no more */
     worker *workers;
-    pe_task task;
+    pe_task task; /* of the current job; steady while any of its tasks is not done */
     void *context;
-    size_t n_tasks;
-    _Alignas(64) atomic_uint job;    /* number of the current job */
-    _Alignas(64) atomic_size_t next; /* first task not yet taken */
-    _Alignas(64) atomic_int busy;    /* workers still in the job */
+    _Alignas(64) _Atomic uint64_t ticket; /* job << 48 | tasks << 24 | next task */
+    _Alignas(64) atomic_uint done;        /* tasks of the current job that are finished */
     atomic_bool ending;
     atomic_int sleepers;
     pthread_mutex_t mutex;
@@ -39,25 +42,30 @@ static inline void relax(void) {
 #endif
 }
 
+static unsigned job_of(uint64_t ticket) { return (unsigned)(ticket >> 48); }
+
 static void take_tasks(pe_pool *pool, int thread) {
     for (;;) {
-        size_t task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (task >= pool->n_tasks) return;
+        const uint64_t ticket = atomic_fetch_add(&pool->ticket, 1);
+        const unsigned n_tasks = ticket >> 24 & 0xffffff, task = ticket & 0xffffff;
+        if (task >= n_tasks) return;
         pool->task(pool->context, task, thread);
+        atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
     }
 }
 
-/* Wait until the job number differs from `seen`. */
+/* Wait until there is another job than `seen`. */
 static unsigned await_job(pe_pool *pool, unsigned seen) {
     for (int i = 0; i < SPINS; i++) {
-        unsigned job = atomic_load_explicit(&pool->job, memory_order_acquire);
+        const unsigned job = job_of(atomic_load_explicit(&pool->ticket, memory_order_acquire));
         if (job != seen) return job;
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
     unsigned job;
-    while ((job = atomic_load(&pool->job)) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+    while ((job = job_of(atomic_load(&pool->ticket))) == seen && !atomic_load(&pool->ending))
+        pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
     return job;
@@ -66,17 +74,17 @@ static unsigned await_job(pe_pool *pool, unsigned seen) {
 static void *work(void *argument) {
     worker *self = argument;
     pe_pool *pool = self->pool;
-    unsigned seen = 0;
-    for (;;) {
+    for (unsigned seen = 0;;) {
         seen = await_job(pool, seen);
         if (atomic_load(&pool->ending)) return NULL;
         take_tasks(pool, self->index);
-        atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
     }
 }
 
-static void announce(pe_pool *pool) {
-    atomic_fetch_add(&pool->job, 1);
+/* Publish a job under the next number. */
+static void announce(pe_pool *pool, size_t n_tasks) {
+    const uint64_t job = (job_of(atomic_load(&pool->ticket)) + 1) & 0xffff;
+    atomic_store(&pool->ticket, job << 48 | (uint64_t)n_tasks << 24);
     if (atomic_load(&pool->sleepers) == 0) return;
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->wake);
@@ -114,7 +122,7 @@ pe_status pe_pool_create(int n_threads, pe_pool **out) {
 void pe_pool_free(pe_pool *pool) {
     if (!pool) return;
     atomic_store(&pool->ending, true);
-    announce(pool);
+    announce(pool, 0);
     for (int i = 0; i < pool->n_workers; i++) pthread_join(pool->workers[i].thread, NULL);
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
@@ -125,21 +133,19 @@ void pe_pool_free(pe_pool *pool) {
 int pe_pool_threads(const pe_pool *pool) { return pool->n_threads; }
 
 void pe_pool_run(pe_pool *pool, pe_task task, void *context, size_t n_tasks) {
-    if (pool->n_workers == 0 || n_tasks <= 1) {
+    if (pool->n_workers == 0 || n_tasks <= 1 || n_tasks > MAX_TASKS) {
         for (size_t i = 0; i < n_tasks; i++) task(context, i, 0);
         return;
     }
     pool->task = task;
     pool->context = context;
-    pool->n_tasks = n_tasks;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->busy, pool->n_workers, memory_order_relaxed);
-    announce(pool);
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    announce(pool, n_tasks);
     take_tasks(pool, 0);
-    for (int i = 0; atomic_load_explicit(&pool->busy, memory_order_acquire) > 0; i++) {
+    for (int i = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n_tasks; i++) {
         if (i < SPINS)
             relax();
         else
-            sched_yield(); /* a worker lost its processor: do not hold another one */
+            sched_yield(); /* a worker lost its processor within a task: do not hold another one */
     }
 }

@@ -10,7 +10,7 @@
 
 #include "quant/quants.h"
 
-_Static_assert(PE_GEMV_ROWS % PE_ROWS == 0 && PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0,
+_Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 && PE_MAX_LANES % PE_VF == 0,
                "vector widths that the templates cannot tile");
 
 #include "kernels/tmpl/quantize.h"

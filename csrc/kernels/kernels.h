@@ -22,8 +22,8 @@ enum pe_quant_slot { /* one per row of quants.def */
 
 enum {
     PE_GROUP = 32,      /* weights and activations per scale */
-    PE_GEMV_ROWS = 8,   /* gemv works on rows in multiples of this where it can */
     PE_PANEL_ROWS = 16, /* rows that one gemm call takes at most */
+    PE_MAX_LANES = 16,  /* floats of the widest vector; attention pads its rows with as many */
     PE_PAGE = 64,       /* positions per KV page */
     PE_MAX_QUERIES = 32 /* (head, token) pairs that one attention call takes at most */
 };
@@ -90,7 +90,7 @@ static inline size_t pe_gemm_scratch(size_t n) { /* bytes: integer panel, scales
     return PE_PANEL_ROWS * (n * 4 + (n / PE_GROUP + 1) * 12) + 4096;
 }
 static inline size_t pe_attend_scratch(size_t head_dim) { /* floats */
-    return PE_MAX_QUERIES * (head_dim * 2 + PE_PAGE + 4) + 64;
+    return PE_MAX_QUERIES * (head_dim + PE_MAX_LANES + PE_PAGE);
 }
 
 /* Slot of a GGML type number, or -1 where no kernel reads it. */

@@ -1,0 +1,499 @@
+// The Python door: a thin binding of pyedge.h, and of nothing else.
+//
+// What it owns is what only it can: turning statuses into the exceptions of pyedge/errors.py, releasing the
+// interpreter lock around everything that may take long, NumPy arrays at the border, and Ctrl-C. Everything that can
+// be said in Python (defaults, stop strings, templates) is said there.
+
+#include "pyedge.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace {
+
+using Ids = std::vector<int32_t>;
+using Floats = py::array_t<float, py::array::c_style>;
+
+// ---- errors -----------------------------------------------------------------------------------------------------
+
+py::str text_of(const char *bytes, size_t size) {
+    PyObject *text = PyUnicode_DecodeUTF8(bytes, static_cast<Py_ssize_t>(size), "replace");
+    if (!text) throw py::error_already_set();
+    return py::reinterpret_steal<py::str>(text);
+}
+
+py::str text_of(const char *bytes) { return bytes ? text_of(bytes, std::strlen(bytes)) : py::str(""); }
+
+enum class Door { general, model_file };
+
+// A refused file operation or a broken format is a ModelFileError only where the file is a model: a session file that
+// cannot be written says nothing about the model.
+[[noreturn]] void raise(pe_status status, const std::string &message, Door door = Door::general) {
+    if (status == PE_ERR_ARG) throw py::value_error(message);
+    bool of_file = status == PE_ERR_IO || status == PE_ERR_FORMAT;
+    const char *name = of_file && door == Door::model_file ? "ModelFileError"
+                       : status == PE_ERR_UNSUPPORTED      ? "UnsupportedError"
+                       : status == PE_ERR_NOMEM            ? "OutOfMemoryError"
+                       : status == PE_ERR_CANCELLED        ? "CancelledError"
+                                                           : "Error";
+    py::object type = py::module_::import("pyedge.errors").attr(name);
+    PyErr_SetObject(type.ptr(), text_of(message.data(), message.size()).ptr());
+    throw py::error_already_set();
+}
+
+void check(pe_status status) {
+    if (status != PE_OK) raise(status, pe_last_error());
+}
+
+[[noreturn]] void raise_overflow(size_t needed, size_t capacity, const std::string &message) {
+    py::object type = py::module_::import("pyedge.errors").attr("ContextOverflowError");
+    py::object error = type(text_of(message.data(), message.size()), needed, capacity);
+    PyErr_SetObject(type.ptr(), error.ptr());
+    throw py::error_already_set();
+}
+
+// ---- values at the border ---------------------------------------------------------------------------------------
+
+Ids ids_of(const py::object &source) {
+    if (py::isinstance<py::str>(source) || py::isinstance<py::bytes>(source))
+        throw py::type_error("token ids must be a sequence of integers, not text: use tokenize() first");
+    Ids ids;
+    for (py::handle item : source) {
+        const std::string where = "item " + std::to_string(ids.size());
+        if (!PyIndex_Check(item.ptr()))
+            throw py::type_error("token ids must be integers, and " + where + " is a " + Py_TYPE(item.ptr())->tp_name);
+        Py_ssize_t value = PyNumber_AsSsize_t(item.ptr(), nullptr); // cut to the type's range, which is wide enough
+        if (value < INT32_MIN || value > INT32_MAX)
+            throw py::value_error("token id at " + where + " is out of range: ids are 0 to vocab_size - 1");
+        ids.push_back(static_cast<int32_t>(value));
+    }
+    return ids;
+}
+
+std::string path_of(const py::object &path) {
+    std::string bytes = py::module_::import("os").attr("fsencode")(path).cast<std::string>();
+    if (bytes.find('\0') != std::string::npos) throw py::value_error("a path must not contain a NUL character");
+    return bytes;
+}
+
+py::object meta_scalar(const pe_meta &meta) {
+    pe_meta_type type = meta.type;
+    if (type == PE_META_STRING) return text_of(meta.string, meta.string_size);
+    if (type == PE_META_BOOL) return py::bool_(meta.value.b);
+    if (type == PE_META_F32 || type == PE_META_F64) return py::float_(meta.value.f);
+    if (type == PE_META_I8 || type == PE_META_I16 || type == PE_META_I32 || type == PE_META_I64)
+        return py::int_(meta.value.i);
+    return py::int_(meta.value.u);
+}
+
+// ---- long work --------------------------------------------------------------------------------------------------
+
+bool on_main_thread() {
+    py::module_ threading = py::module_::import("threading");
+    return py::object(threading.attr("main_thread")().attr("ident")).equal(threading.attr("get_ident")());
+}
+
+struct Outcome {
+    pe_status status = PE_OK;
+    std::string message;
+};
+
+template <class Work> Outcome run(Work &work) {
+    Outcome outcome;
+    outcome.status = work();
+    if (outcome.status != PE_OK) outcome.message = pe_last_error();
+    return outcome;
+}
+
+// Run `work` without the interpreter lock and raise what it failed with.
+template <class Work> void call(Work work, Door door = Door::general) {
+    Outcome outcome;
+    {
+        py::gil_scoped_release unlocked;
+        outcome = run(work);
+    }
+    if (outcome.status != PE_OK) raise(outcome.status, outcome.message, door);
+}
+
+// Run `work` on the session without the interpreter lock. Signals are delivered to the main thread alone, and Python
+// handles them only between its own instructions: so where a long evaluation is called from there, another thread
+// computes while this one looks for Ctrl-C and hands it on as a cancel. The evaluation stays one call of the core, and
+// all or nothing.
+template <class Work> Outcome run_long(pe_session *session, size_t n_ids, Work work) {
+    constexpr size_t kShort = 16; // tokens: below, an evaluation ends before a person notices
+    if (n_ids < kShort || !on_main_thread()) {
+        py::gil_scoped_release unlocked;
+        return run(work);
+    }
+    const uint32_t position = pe_session_position(session);
+    std::future<Outcome> worker = std::async(std::launch::async, [&] { return run(work); });
+    bool interrupted = false;
+    for (bool done = false; !done;) {
+        {
+            py::gil_scoped_release unlocked;
+            done = worker.wait_for(std::chrono::milliseconds(interrupted ? 1000 : 20)) == std::future_status::ready;
+        }
+        if (done || interrupted || PyErr_CheckSignals() == 0) continue;
+        interrupted = true;
+        pe_session_cancel(session);
+    }
+    Outcome outcome = worker.get();
+    if (!interrupted) return outcome;
+    if (outcome.status == PE_OK) pe_session_rewind(session, position); // it ended before the cancel reached it
+    if (outcome.status != PE_ERR_CANCELLED) { // the cancel still waits for an evaluation: give it one
+        int32_t id = 0;
+        pe_session_eval(session, &id, 1, 1, nullptr);
+        pe_session_rewind(session, position);
+    }
+    throw py::error_already_set();
+}
+
+// ---- classes ----------------------------------------------------------------------------------------------------
+
+struct Unique {
+    Unique() = default;
+    Unique(const Unique &) = delete;
+    Unique &operator=(const Unique &) = delete;
+};
+
+class Model : Unique {
+  public:
+    explicit Model(const py::object &path) {
+        std::string name = path_of(path);
+        call([&] { return pe_model_open(name.c_str(), &handle_); }, Door::model_file);
+        pe_model_get_info(handle_, &info_);
+    }
+    ~Model() { pe_model_release(handle_); }
+    pe_model *handle() const { return handle_; }
+    const pe_model_info &info() const { return info_; }
+
+    py::dict info_dict() const {
+        using namespace py::literals;
+        const pe_model_info &i = info_;
+        return py::dict(
+            "name"_a = text_of(i.name), "arch"_a = text_of(i.arch), "n_vocab"_a = i.n_vocab,
+            "n_ctx_train"_a = i.n_ctx_train, "n_embd"_a = i.n_embd, "n_layer"_a = i.n_layer, "n_head"_a = i.n_head,
+            "n_head_kv"_a = i.n_head_kv, "n_ff"_a = i.n_ff, "n_params"_a = i.n_params, "file_size"_a = i.file_size,
+            "bos_id"_a = i.bos_id, "eos_id"_a = i.eos_id, "add_bos"_a = i.add_bos,
+            "chat_template"_a = i.chat_template ? py::object(text_of(i.chat_template)) : py::object(py::none()));
+    }
+
+    py::dict metadata(bool arrays) const {
+        py::dict out;
+        for (size_t k = 0; k < pe_model_meta_count(handle_); k++) {
+            pe_meta meta;
+            check(pe_model_meta(handle_, k, &meta));
+            const bool array = meta.type == PE_META_ARRAY;
+            if (array && !arrays) continue;
+            out[text_of(meta.key)] = array ? py::object(meta_items(k, meta.n_items)) : meta_scalar(meta);
+        }
+        return out;
+    }
+
+    py::list tensors() const { // (name, type number, shape with the contiguous dimension last, offset, size)
+        py::list out;
+        for (size_t t = 0; t < pe_model_tensor_count(handle_); t++) {
+            pe_tensor_info tensor;
+            check(pe_model_tensor(handle_, t, &tensor));
+            py::tuple shape(tensor.n_dims);
+            for (uint32_t d = 0; d < tensor.n_dims; d++) shape[d] = tensor.dims[tensor.n_dims - 1 - d];
+            out.append(py::make_tuple(text_of(tensor.name), tensor.type, shape, tensor.offset, tensor.size));
+        }
+        return out;
+    }
+
+    uint64_t session_bytes(uint32_t n_ctx, const std::string &kv_type) const {
+        return pe_model_session_bytes(handle_, n_ctx, kv_type.c_str());
+    }
+
+    Ids tokenize(const py::bytes &text, bool add_special, bool parse_special) const {
+        char *data = nullptr;
+        Py_ssize_t size = 0;
+        if (PyBytes_AsStringAndSize(text.ptr(), &data, &size) != 0) throw py::error_already_set();
+        unsigned flags =
+            (add_special ? unsigned{PE_TOKENIZE_SPECIAL} : 0u) | (parse_special ? unsigned{PE_TOKENIZE_PARSE} : 0u);
+        Ids ids(static_cast<size_t>(size) / 3 + 16);
+        size_t n_ids = 0;
+        call([&] {
+            pe_status status =
+                pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.data(), ids.size(), &n_ids);
+            if (status != PE_OK || n_ids <= ids.size()) return status;
+            ids.resize(n_ids);
+            return pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.data(), ids.size(), &n_ids);
+        });
+        ids.resize(n_ids);
+        return ids;
+    }
+
+    py::bytes token_bytes(int32_t id) const {
+        const char *bytes = nullptr;
+        size_t size = 0;
+        check(pe_token_bytes(handle_, id, &bytes, &size));
+        return py::bytes(bytes, size);
+    }
+
+    unsigned token_attributes(int32_t id) const { return pe_token_attributes(handle_, id); }
+    py::bytes detokenize(const py::object &source, bool skip_special) const {
+        Ids ids = ids_of(source);
+        std::string text(ids.size() * 8 + 16, '\0');
+        size_t n_bytes = 0;
+        for (int attempt = 0; attempt < 2; attempt++) {
+            check(pe_detokenize(handle_, ids.data(), ids.size(), skip_special, text.data(), text.size(), &n_bytes));
+            if (n_bytes <= text.size()) break;
+            text.resize(n_bytes);
+        }
+        return py::bytes(text.data(), n_bytes);
+    }
+
+  private:
+    py::list meta_items(size_t key, uint64_t n_items) const {
+        py::list items(static_cast<size_t>(n_items));
+        for (size_t i = 0; i < items.size(); i++) {
+            pe_meta item;
+            check(pe_model_meta_item(handle_, key, i, &item));
+            items[i] = meta_scalar(item);
+        }
+        return items;
+    }
+
+    pe_model *handle_ = nullptr;
+    pe_model_info info_{};
+};
+
+class Sampler : Unique {
+  public:
+    Sampler(float temperature, int32_t top_k, float top_p, float min_p, float repeat_penalty, const py::object &seed,
+            const std::vector<std::pair<int32_t, float>> &logit_bias) {
+        std::vector<pe_logit_bias> bias;
+        for (const auto &entry : logit_bias) bias.push_back({entry.first, entry.second});
+        pe_sampler_options options = pe_sampler_defaults();
+        options.temperature = temperature;
+        options.top_k = top_k;
+        options.top_p = top_p;
+        options.min_p = min_p;
+        options.repeat_penalty = repeat_penalty;
+        options.has_seed = !seed.is_none();
+        if (options.has_seed) options.seed = seed.cast<uint64_t>();
+        options.bias = bias.data();
+        options.n_bias = bias.size();
+        check(pe_sampler_create(&options, &handle_));
+    }
+    ~Sampler() { pe_sampler_release(handle_); }
+    pe_sampler *handle() const { return handle_; }
+    uint64_t seed() const { return pe_sampler_seed(handle_); }
+    void accept(const py::object &source) {
+        for (int32_t id : ids_of(source)) pe_sampler_accept(handle_, id);
+    }
+
+  private:
+    pe_sampler *handle_ = nullptr;
+};
+
+class Session : Unique {
+  public:
+    Session(const Model &model, uint32_t n_ctx, int n_threads, const std::string &kv_type,
+            const std::optional<std::string> &isa, uint64_t memory_limit)
+        : n_vocab_(model.info().n_vocab), n_embd_(model.info().n_embd) {
+        pe_session_options options{};
+        options.n_ctx = n_ctx;
+        options.n_threads = n_threads;
+        options.kv_type = kv_type.c_str();
+        options.isa = isa ? isa->c_str() : nullptr;
+        options.memory_limit = memory_limit;
+        call([&] { return pe_session_create(model.handle(), &options, &handle_); });
+    }
+    ~Session() {
+        py::gil_scoped_release unlocked; // its threads are joined
+        pe_session_release(handle_);
+    }
+
+    Floats eval(const py::object &source) {
+        Ids ids = ids_of(source);
+        Floats out(static_cast<py::ssize_t>(n_vocab_));
+        evaluate(ids, ids.empty() ? 0 : ids.size() - 1, out.mutable_data());
+        return out;
+    }
+    void advance(const py::object &source) { // evaluate, keep the logits inside for sample()
+        Ids ids = ids_of(source);
+        evaluate(ids, ids.size(), nullptr);
+    }
+    Floats logits(const py::object &source) {
+        Ids ids = ids_of(source);
+        Floats out({static_cast<py::ssize_t>(ids.size()), static_cast<py::ssize_t>(n_vocab_)});
+        evaluate(ids, 0, out.mutable_data());
+        return out;
+    }
+    Floats score(const py::object &source, size_t first) {
+        Ids ids = ids_of(source);
+        if (ids.size() < 2 || first > ids.size() - 2)
+            throw py::value_error("scoring needs at least two ids, and `first` before the last one");
+        Floats out(static_cast<py::ssize_t>(ids.size() - 1 - first));
+        float *data = out.mutable_data();
+        long_call(ids.size(), [&] { return pe_session_score(handle_, ids.data(), ids.size(), first, data); });
+        return out;
+    }
+    Floats hidden(const py::object &source) {
+        Ids ids = ids_of(source);
+        Floats out({static_cast<py::ssize_t>(ids.size()), static_cast<py::ssize_t>(n_embd_)});
+        float *data = out.mutable_data();
+        long_call(ids.size(), [&] { return pe_session_hidden(handle_, ids.data(), ids.size(), data); });
+        return out;
+    }
+
+    uint32_t position() const { return pe_session_position(handle_); }
+    uint32_t capacity() const { return pe_session_capacity(handle_); }
+    int threads() const { return pe_session_threads(handle_); }
+    py::str isa() const { return text_of(pe_session_isa(handle_)); }
+    uint64_t bytes() const { return pe_session_bytes(handle_); }
+    Ids tokens() const {
+        if (running_ > 0)
+            raise(PE_ERR_BUSY, "the session is evaluating in another thread: its tokens can be read after");
+        const int32_t *ids = pe_session_tokens(handle_);
+        return ids ? Ids(ids, ids + position()) : Ids();
+    }
+    void rewind(uint32_t position) { check(pe_session_rewind(handle_, position)); }
+    void cancel() { pe_session_cancel(handle_); }
+
+    std::unique_ptr<Session> fork() {
+        std::unique_ptr<Session> other(new Session(n_vocab_, n_embd_));
+        call([&] { return pe_session_fork(handle_, &other->handle_); });
+        return other;
+    }
+    void save(const py::object &path) { file(path, pe_session_save); }
+    void load(const py::object &path) { file(path, pe_session_load); }
+
+    py::tuple sample(const Sampler &sampler) {
+        int32_t id = -1;
+        float logprob = 0;
+        call([&] { return pe_session_sample(handle_, sampler.handle(), &id, &logprob); });
+        return py::make_tuple(id, logprob);
+    }
+    py::tuple top(size_t k) { // ids and their logprobs, best first
+        Ids ids(std::min(k, n_vocab_));
+        std::vector<float> logprobs(ids.size());
+        check(pe_session_top(handle_, ids.size(), ids.data(), logprobs.data()));
+        return py::make_tuple(ids, logprobs);
+    }
+
+  private:
+    Session(size_t n_vocab, size_t n_embd) : n_vocab_(n_vocab), n_embd_(n_embd) {}
+    void evaluate(const Ids &ids, size_t first, float *logits) {
+        long_call(ids.size(), [&] { return pe_session_eval(handle_, ids.data(), ids.size(), first, logits); });
+    }
+    void file(const py::object &path, pe_status (*operation)(pe_session *, const char *)) {
+        std::string name = path_of(path);
+        call([&] { return operation(handle_, name.c_str()); });
+    }
+
+    // One evaluation, interruptible; running_ changes only under the interpreter lock.
+    template <class Work> void long_call(size_t n_ids, Work work) {
+        running_++;
+        const std::shared_ptr<void> end(nullptr, [this](void *) { running_--; });
+        Outcome outcome = run_long(handle_, n_ids, work);
+        if (outcome.status == PE_ERR_CONTEXT) raise_overflow(position() + n_ids, capacity(), outcome.message);
+        if (outcome.status != PE_OK) raise(outcome.status, outcome.message);
+    }
+
+    pe_session *handle_ = nullptr;
+    size_t n_vocab_, n_embd_;
+    int running_ = 0;
+};
+
+// ---- the machine and the types ----------------------------------------------------------------------------------
+
+py::list isas() {
+    py::list out;
+    pe_isa_info info;
+    for (size_t i = 0; pe_isa_get(i, &info); i++)
+        out.append(py::make_tuple(text_of(info.name), info.usable, text_of(info.reason)));
+    return out;
+}
+
+py::str isa_select() {
+    const char *name = nullptr;
+    check(pe_isa_select(&name));
+    return text_of(name);
+}
+
+py::tuple threads_explain() {
+    int allowed = 0, forced = 0;
+    double quota = 0;
+    int chosen = pe_threads_explain(&allowed, &quota, &forced);
+    return py::make_tuple(chosen, allowed, quota, forced);
+}
+
+py::dict types() {
+    py::dict out;
+    pe_type_info info;
+    for (size_t i = 0; pe_type_get(i, &info); i++)
+        out[py::int_(info.type)] = py::make_tuple(text_of(info.name), info.block_elements, info.block_bytes);
+    return out;
+}
+
+} // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.attr("TOKEN_CONTROL") = static_cast<int>(PE_TOKEN_CONTROL);
+    m.attr("TOKEN_END") = static_cast<int>(PE_TOKEN_END);
+    m.def("version", [] { return text_of(pe_version()); });
+    m.def("isas", isas);
+    m.def("isa_select", isa_select);
+    m.def("threads_explain", threads_explain);
+    m.def("types", types);
+
+    py::class_<Model>(m, "Model")
+        .def(py::init<const py::object &>(), py::arg("path"))
+        .def("info", &Model::info_dict)
+        .def("metadata", &Model::metadata, py::arg("arrays"))
+        .def("tensors", &Model::tensors)
+        .def("session_bytes", &Model::session_bytes, py::arg("n_ctx"), py::arg("kv_type"))
+        .def("tokenize", &Model::tokenize, py::arg("text"), py::arg("add_special"), py::arg("parse_special"))
+        .def("token_bytes", &Model::token_bytes, py::arg("id"))
+        .def("token_attributes", &Model::token_attributes, py::arg("id"))
+        .def("detokenize", &Model::detokenize, py::arg("ids"), py::arg("skip_special"));
+
+    py::class_<Sampler>(m, "Sampler")
+        .def(py::init<float, int32_t, float, float, float, const py::object &,
+                      const std::vector<std::pair<int32_t, float>> &>(),
+             py::kw_only(), py::arg("temperature"), py::arg("top_k"), py::arg("top_p"), py::arg("min_p"),
+             py::arg("repeat_penalty"), py::arg("seed"), py::arg("logit_bias"))
+        .def_property_readonly("seed", &Sampler::seed)
+        .def("accept", &Sampler::accept, py::arg("ids"));
+
+    py::class_<Session>(m, "Session")
+        .def(
+            py::init<const Model &, uint32_t, int, const std::string &, const std::optional<std::string> &, uint64_t>(),
+            py::arg("model"), py::kw_only(), py::arg("n_ctx"), py::arg("n_threads"), py::arg("kv_type"), py::arg("isa"),
+            py::arg("memory_limit"))
+        .def("eval", &Session::eval, py::arg("ids"))
+        .def("advance", &Session::advance, py::arg("ids"))
+        .def("logits", &Session::logits, py::arg("ids"))
+        .def("score", &Session::score, py::arg("ids"), py::arg("first"))
+        .def("hidden", &Session::hidden, py::arg("ids"))
+        .def_property_readonly("position", &Session::position)
+        .def_property_readonly("capacity", &Session::capacity)
+        .def_property_readonly("threads", &Session::threads)
+        .def_property_readonly("isa", &Session::isa)
+        .def_property_readonly("bytes", &Session::bytes)
+        .def_property_readonly("tokens", &Session::tokens)
+        .def("rewind", &Session::rewind, py::arg("position"))
+        .def("cancel", &Session::cancel)
+        .def("fork", &Session::fork)
+        .def("save", &Session::save, py::arg("path"))
+        .def("load", &Session::load, py::arg("path"))
+        .def("sample", &Session::sample, py::arg("sampler"))
+        .def("top", &Session::top, py::arg("k"));
+}
