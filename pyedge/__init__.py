@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Python started in a clone finds this folder first, while the compiled module lies where the package was installed.
+# Python started in a clone finds this folder first; the compiled module lies where the package was installed.
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:

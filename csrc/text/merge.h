@@ -23,7 +23,7 @@ enum { PE_SHORT_WORD = 48, PE_STACK_WORD = 512 };
 
 typedef struct pe_symbol { /* text [start, end) */
     uint32_t start, end;
-    int32_t id;  /* -1: no token of its own */
+    int32_t id;   /* -1: no token of its own */
     pe_pair pair; /* with the symbol to its right */
 } pe_symbol;
 
@@ -36,7 +36,7 @@ typedef struct pe_link {
 typedef struct pe_encoder {
     int32_t *ids; /* [cap] */
     size_t cap, n_ids;
-    char *text; /* [4 * room]: a word in another spelling than the caller's */
+    char *text;         /* [4 * room]: a word in another spelling than the caller's */
     pe_symbol *symbols; /* [room] */
     pe_link *links;     /* [room] */
     uint64_t *heap;     /* [2 * room] */

@@ -159,8 +159,8 @@ static size_t next_llama_bpe(const char *text, size_t start, size_t end) { retur
 static size_t next_qwen2(const char *text, size_t start, size_t end) { return next_llama3(text, start, end, 1); }
 
 static const pe_pretokenizer pretokenizers[] = {
-    {"gpt-2", next_gpt2, false},         {"smollm", next_smollm, false},     {"starcoder", next_smollm, false},
-    {"refact", next_smollm, false},      {"command-r", next_smollm, false},  {"default", next_default, false},
+    {"gpt-2", next_gpt2, false},         {"smollm", next_smollm, false},    {"starcoder", next_smollm, false},
+    {"refact", next_smollm, false},      {"command-r", next_smollm, false}, {"default", next_default, false},
     {"llama-bpe", next_llama_bpe, true}, {"qwen2", next_qwen2, false},
 };
 

@@ -18,13 +18,13 @@ enum {
 };
 
 typedef enum token_type { /* tokenizer.ggml.token_type */
-    TYPE_UNDEFINED,
-    TYPE_NORMAL,
-    TYPE_UNKNOWN,
-    TYPE_CONTROL,
-    TYPE_USER,
-    TYPE_UNUSED,
-    TYPE_BYTE,
+                          TYPE_UNDEFINED,
+                          TYPE_NORMAL,
+                          TYPE_UNKNOWN,
+                          TYPE_CONTROL,
+                          TYPE_USER,
+                          TYPE_UNUSED,
+                          TYPE_BYTE,
 } token_type;
 
 struct pe_tokenizer {
@@ -116,8 +116,8 @@ static pe_status check_vocab(const pe_vocab *vocab, size_t *n_bytes) {
 /* Files often name one end token only, while their chat templates use another. Peers take these names for control
  * tokens whatever the file says, that is, they find them in a text on request only; so does this tokenizer. */
 static bool is_end_name(pe_view text) {
-    static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|eom_id|>",
-                                        "</s>", "<|end|>", "<|end_of_text|>", "<eos>"};
+    static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>",   "<|eot_id|>", "<|eom_id|>",
+                                        "</s>",       "<|end|>",       "<|end_of_text|>", "<eos>"};
     if (text.size < 4 || text.data[0] != '<') return false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strlen(names[i]) == text.size && memcmp(names[i], text.data, text.size) == 0) return true;
@@ -125,8 +125,8 @@ static bool is_end_name(pe_view text) {
 }
 
 static uint8_t attributes_of(const pe_vocab *vocab, size_t id) {
-    static const uint8_t by_type[] = {0, 0, PE_TOKEN_UNKNOWN, PE_TOKEN_CONTROL, PE_TOKEN_USER, PE_TOKEN_UNUSED,
-                                      PE_TOKEN_BYTE};
+    static const uint8_t by_type[] = {
+        0, 0, PE_TOKEN_UNKNOWN, PE_TOKEN_CONTROL, PE_TOKEN_USER, PE_TOKEN_UNUSED, PE_TOKEN_BYTE};
     token_type type = type_of(vocab, id);
     uint8_t attributes = by_type[type];
     int32_t number = (int32_t)id;
@@ -173,7 +173,11 @@ static pe_status add_token(pe_tokenizer *t, const pe_vocab *vocab, size_t id, si
         out[0] = (char)byte;
         *used += 1;
         t->attributes[id] |= PE_TOKEN_BYTE;
-        if (t->spm.byte_id[byte] < 0) t->spm.byte_id[byte] = (int32_t)id;
+        if (t->spm.byte_id[byte] >= 0)
+            return pe_fail(PE_ERR_FORMAT,
+                           "tokenizer.ggml.tokens[%zu] is <0x%02X>, as token %d is already; expected one piece a byte",
+                           id, (unsigned)byte, (int)t->spm.byte_id[byte]);
+        t->spm.byte_id[byte] = (int32_t)id;
     } else {
         size_t size = pe_spm_unescape(text, out);
         pe_spm_note_joins(&t->spm, out, size);
@@ -226,8 +230,7 @@ static pe_status build_spm(pe_tokenizer *t, const pe_vocab *vocab) {
     if (!priority) return PE_ERR_NOMEM;
     for (size_t id = 0; id < t->n_tokens; id++) {
         float score = score_of(vocab, id);
-        if (score != score)
-            return pe_fail(PE_ERR_FORMAT, "tokenizer.ggml.scores[%zu] is not a number", id);
+        if (score != score) return pe_fail(PE_ERR_FORMAT, "tokenizer.ggml.scores[%zu] is not a number", id);
         priority[id] = pe_spm_priority(score);
     }
     t->spm.pieces = &t->pieces;

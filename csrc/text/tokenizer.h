@@ -14,21 +14,29 @@ typedef enum pe_vocab_kind { PE_VOCAB_BPE, PE_VOCAB_SPM } pe_vocab_kind; /* "gpt
 
 typedef struct pe_vocab { /* what the model layer reads from the file; the views must outlive the tokenizer */
     pe_vocab_kind kind;
-    pe_view pre;            /* tokenizer.ggml.pre; empty where missing */
+    pe_view pre; /* tokenizer.ggml.pre; empty where missing */
     size_t n_tokens;
-    const pe_view *tokens;  /* [n_tokens] as written in the file (byte-level alphabet for BPE, U+2581 for SPM) */
-    const uint8_t *scores;       /* f32 little-endian [n_tokens], unaligned; NULL where missing (an error for SPM) */
-    const uint8_t *types;        /* i32 little-endian [n_tokens], unaligned; NULL: all normal */
+    const pe_view *tokens; /* [n_tokens] as written in the file (byte-level alphabet for BPE, U+2581 for SPM) */
+    const uint8_t *scores; /* f32 little-endian [n_tokens], unaligned; NULL where missing (an error for SPM) */
+    const uint8_t *types;  /* i32 little-endian [n_tokens], unaligned; NULL: all normal */
     size_t n_merges;
-    const pe_view *merges;  /* "left right" [n_merges], BPE */
+    const pe_view *merges;                          /* "left right" [n_merges], BPE */
     int32_t bos_id, eos_id, unk_id, eot_id, eom_id; /* -1 where missing; checked by the tokenizer against n_tokens */
-    bool add_bos, add_eos, add_space_prefix, ignore_merges, escape_whitespaces, remove_extra_whitespaces;
+    bool add_bos, add_eos, add_space_prefix, ignore_merges;
+    bool escape_whitespaces, remove_extra_whitespaces; /* read by neither kind: BPE and SPM always keep white space */
 } pe_vocab;
 
 pe_status pe_tokenizer_create(const pe_vocab *vocab, pe_tokenizer **out);
 void pe_tokenizer_free(pe_tokenizer *tokenizer);
 
-/* See pe_tokenize, pe_token_bytes, pe_detokenize, pe_token_attributes in pyedge.h. */
+/* Decoding gives back the bytes that were encoded, valid UTF-8 or not, with two exceptions that lie in the vocabulary:
+ * SPM writes a space as U+2581, so that this character comes back as a space; and a byte that a BPE vocabulary has no
+ * token for is left out (SmolLM2 lacks 21, most of which no UTF-8 text has). Peers do the same.
+ *
+ * Special tokens in a text: the longest at the earliest place; user-defined ones always, the others (and tokens named
+ * like a well-known end of answer) with PE_TOKENIZE_PARSE. A text of more than 1 GiB is PE_ERR_ARG.
+ *
+ * See pe_tokenize, pe_token_bytes, pe_detokenize, pe_token_attributes in pyedge.h. */
 pe_status pe_tokenizer_encode(const pe_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
                               int32_t *ids, size_t cap, size_t *n_ids);
 pe_status pe_tokenizer_token_bytes(const pe_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *size);

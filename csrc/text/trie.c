@@ -6,9 +6,9 @@
 #include <string.h>
 
 enum {
-    SMALL_SORT = 24,   /* up to here insertion beats counting */
-    WORD = 8,          /* children that one comparison covers */
-    N_GROUPS = 257,    /* 0: the key ends here; 1 + byte */
+    SMALL_SORT = 24, /* up to here insertion beats counting */
+    WORD = 8,        /* children that one comparison covers */
+    N_GROUPS = 257,  /* 0: the key ends here; 1 + byte */
 };
 
 typedef struct job { /* a node whose keys [low, high) are not distributed yet; its path is `depth` bytes */
@@ -134,7 +134,8 @@ pe_status pe_trie_build(pe_trie *trie, pe_arena *arena, pe_trie_key *keys, size_
     pe_mem_free(b.jobs);
 
     *trie = (pe_trie){.nodes = b.nodes, .first = b.first, .labels = b.labels, .n_nodes = b.n_nodes};
-    for (uint32_t c = 0; c < b.nodes[0].n_children; c++) trie->root[b.first[b.nodes[0].child + c]] = b.nodes[0].child + c;
+    for (uint32_t c = 0; c < b.nodes[0].n_children; c++)
+        trie->root[b.first[b.nodes[0].child + c]] = b.nodes[0].child + c;
     return PE_OK;
 }
 

@@ -34,7 +34,7 @@ typedef struct pe_trie {
     const uint8_t *labels;
     size_t n_nodes;
     uint32_t root[256]; /* child of the root by byte; 0: none */
-} pe_trie; /* zero-initialised is valid and empty */
+} pe_trie;              /* zero-initialised is valid and empty */
 
 /* Of equal keys the earliest wins. The order of `keys` [n_keys] is lost; the keys' bytes are not needed afterwards. */
 pe_status pe_trie_build(pe_trie *trie, pe_arena *arena, pe_trie_key *keys, size_t n_keys);

@@ -8,13 +8,13 @@
 #include <stdint.h>
 
 typedef enum pe_class { /* general category by its first letter; White_Space comes before it */
-    PE_CLASS_OTHER = 0,
-    PE_CLASS_LETTER,
-    PE_CLASS_MARK,
-    PE_CLASS_NUMBER,
-    PE_CLASS_PUNCTUATION,
-    PE_CLASS_SYMBOL,
-    PE_CLASS_SPACE,
+                        PE_CLASS_OTHER = 0,
+                        PE_CLASS_LETTER,
+                        PE_CLASS_MARK,
+                        PE_CLASS_NUMBER,
+                        PE_CLASS_PUNCTUATION,
+                        PE_CLASS_SYMBOL,
+                        PE_CLASS_SPACE,
 } pe_class;
 
 enum { PE_NO_CHARACTER = 0x110000 }; /* the code point of a byte that is no character */

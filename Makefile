@@ -1,0 +1,57 @@
+# Thin front door: `make try` answers a question with a real model, `make test` runs the tests.
+# Everything lives in .venv, build/ and the model cache (PYEDGE_CACHE, else ~/.cache/pyedge).
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help try test bench lint format clean
+
+BIN := .venv/bin
+SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
+MARK ?= not slow
+PYTEST_ARGS ?=
+MODELS := smollm2-135m-instruct gemma-3-270m
+
+help:
+	@echo "make try    set up, fetch the default model (92 MB), answer a question"
+	@echo "make test   set up, fetch both test models (92 and 241 MB), run the tests; MARK=\"slow or not slow\" runs all"
+	@echo "make bench  measure the Python door on this machine"
+	@echo "make lint   ruff, mypy and clang-format, checking only; make format mends"
+	@echo "make clean  remove .venv and build/"
+
+try: .venv/.installed
+	@$(BIN)/pyedge generate "Why is the sky blue?"
+
+test: .venv/.installed-test
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/test -G Ninja -DPYEDGE_TESTS=ON --log-level=WARNING
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/test
+	@for model in $(MODELS); do $(BIN)/pyedge pull $$model || echo "make test: $$model could not be fetched" >&2; done
+	@$(BIN)/pytest -m "$(MARK)" $(PYTEST_ARGS)
+
+bench: .venv/.installed-test
+	@$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds $(PYTEST_ARGS)
+
+lint: .venv/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@find csrc tests -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: .venv/.installed-dev
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+	@find csrc tests -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+
+clean:
+	rm -rf .venv build
+
+# ---- set-up, quick on repeat --------------------------------------------------------------------------------------
+
+.venv/.tools-ready: tools/setup-venv.sh
+	@tools/setup-venv.sh
+
+.venv/.installed: .venv/.tools-ready $(SOURCES)
+	@tools/install.sh .
+	@touch $@
+
+.venv/.installed-%: .venv/.tools-ready $(SOURCES)
+	@tools/install.sh '.[$*]'
+	@touch .venv/.installed $@
