@@ -24,6 +24,8 @@ from pyedge import _core
 
 ISAS = [name for name, usable, _ in _core.isas() if usable]
 SEQUENCES = range(3)
+# Float32 rounding alone, with room: logits have a spread of 3 in the one model and of 1 in the other.
+EXACT = {"llama": 1e-4, "gemma3": 2e-5}
 BF16 = 30  # type number
 
 
@@ -39,22 +41,18 @@ def rms(values: NDArray[Any]) -> float:
 @pytest.mark.parametrize("file", ["llama.f16", "llama.f32", "gemma3.f16"])
 def test_tiny_models(refs: pathlib.Path, file: str, kv_type: str, isa: str) -> None:
     """Every position: sequences are longer than the sliding window of 32 where there is one."""
-    path = refs / "models" / f"{file}.gguf"
+    path, arch = refs / "models" / f"{file}.gguf", file.split(".")[0]
     with (
-        np.load(refs / "models" / f"{file.split('.')[0]}.npz") as data,
+        np.load(refs / "models" / f"{arch}.npz") as data,
         pyedge.Model(path, kv_type=kv_type, isa=isa) as model,
     ):
         for i in SEQUENCES:
             logits = model.logits(data[f"tok_{i}"])
             expected = data[f"hf_{i}"]
             error = logits[data[f"pos_{i}"]] - expected
-            if kv_type == "f32":
-                bound = 1e-4
-                assert np.abs(error).max() <= bound
-            else:
-                bound = 5e-2
-                assert np.abs(error).max() <= bound
-                assert rms(error) <= 1.6e-3 * rms(expected)
+            bound = EXACT[arch] if kv_type == "f32" else 5e-2
+            assert np.abs(error).max() <= bound
+            assert rms(error) <= 1.6e-3 * rms(expected)
             best, top = data[f"hf_argmax_all_{i}"], data[f"hf_top_all_{i}"]
             positions = np.arange(len(best))
             # The reference's choice is ours, or so near to ours that the bound allows the swap.
@@ -67,9 +65,9 @@ def test_tiny_models(refs: pathlib.Path, file: str, kv_type: str, isa: str) -> N
 @pytest.mark.parametrize("file", ["llama.f16", "gemma3.f16"])
 def test_decoding_is_prefill(refs: pathlib.Path, file: str) -> None:
     """Token by token, and in pieces that straddle the window, as in one go."""
-    path = refs / "models" / f"{file}.gguf"
+    path, arch = refs / "models" / f"{file}.gguf", file.split(".")[0]
     with (
-        np.load(refs / "models" / f"{file.split('.')[0]}.npz") as data,
+        np.load(refs / "models" / f"{arch}.npz") as data,
         pyedge.Model(path, kv_type="f32") as model,
     ):
         ids = data["tok_2"].tolist()
@@ -78,11 +76,11 @@ def test_decoding_is_prefill(refs: pathlib.Path, file: str) -> None:
         for at, id in enumerate(ids):
             row = singly.eval([id])
             if at in expected:
-                assert np.abs(row - expected[at]).max() <= 1e-4
+                assert np.abs(row - expected[at]).max() <= EXACT[arch]
         pieces = model.session()
         for start, end in ((0, 31), (31, 33), (33, 80), (80, len(ids))):
             row = pieces.eval(ids[start:end])
-        assert np.abs(row - expected[len(ids) - 1]).max() <= 1e-4
+        assert np.abs(row - expected[len(ids) - 1]).max() <= EXACT[arch]
 
 
 # ---- one tiny model in many file types ---------------------------------------------------------------------

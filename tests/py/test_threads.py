@@ -205,16 +205,24 @@ def test_splits_do_not_change_the_logits(model: Model, isa: str, kv_type: str) -
         assert session.tokens == ids
 
 
-def test_chunks_do_not_change_the_logits(model: Model, isa: str) -> None:
+def check_chunks(model: Model, **options: Any) -> None:
     """One call goes through the core in chunks; where they end must not show."""
     ids = model.ids(CHUNK + 40)
-    expected = model.session(isa=isa, n_threads=2).eval(ids)
+    expected = model.session(n_threads=2, **options).eval(ids)
     for size in (1, 39, 100, CHUNK - 1, CHUNK):
-        session = model.session(isa=isa, n_threads=2)
+        session = model.session(n_threads=2, **options)
         assert_same(session.eval(ids[:size]), expected[:size], f"{size} first")
         assert_same(session.eval(ids[size:]), expected[size:], f"after {size}")
     for first in (CHUNK - 1, CHUNK, CHUNK + 1, len(ids) - 1):
-        assert_same(model.session(isa=isa).eval(ids, first), expected[first:], f"logits from {first} on")
+        assert_same(model.session(**options).eval(ids, first), expected[first:], f"logits from {first} on")
+
+
+def test_chunks_do_not_change_the_logits(model: Model) -> None:
+    check_chunks(model)
+
+
+def test_chunks_do_not_change_the_logits_of_any_kernels(small: Model, isa: str) -> None:
+    check_chunks(small, isa=isa)
 
 
 def test_instruction_sets_agree(model: Model, core: Any) -> None:
