@@ -79,7 +79,7 @@ def declarations(header: pathlib.Path) -> str:
     text = re.sub(r"^#\s*ifdef\s+__cplusplus.*?^#\s*endif", "", text, flags=re.S | re.M)
     text = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*$", "", text, flags=re.M)
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)(?=\s*;)", "", text, flags=re.S)
-    text = re.sub(r"^static inline [^;{]*\{(?:[^\n]+\}$|\n.*?^\}$)", "", text, flags=re.S | re.M)
+    text = re.sub(r"^static inline [^;{]*\{(?:[^\n]+\}$|[^\n}]*\n.*?^\}$)", "", text, flags=re.S | re.M)
     return text.replace("PE_API ", "")
 
 
