@@ -82,7 +82,6 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
         for (size_t b = 0; b < blocks; b++) {
             vr d[MAX_BLOCK_GROUPS], m[2 * MAX_BLOCK_GROUPS];
             row_scales_of(slot, rows, b, d, m);
-#pragma GCC unroll 8
             for (size_t j = 0; j < block_groups; j++, later += step_bytes) {
                 const size_t g = b * block_groups + j;
                 for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
