@@ -387,8 +387,8 @@ def test_cancel_a_generation(model):
 def test_interrupt_during_prefill(model):
     session = model.session()
     session.eval([5, 6, 7])
-    threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         session.eval([10] * 6000)
     assert session.tokens == [5, 6, 7]
     session.eval([8])  # and no cancel is left over
