@@ -300,6 +300,17 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C until there is a prompt, as a person would press it again: the interpreter can miss one."""
+        for _ in range(10):
+            self.type("\x03")
+            try:
+                self.wait_for("> ", 10)
+                return
+            except AssertionError:
+                continue
+        raise AssertionError(f"Ctrl-C brings no prompt; seen: {self.seen[-400:]!r}")
+
     def end(self) -> int:
         while True:
             try:
@@ -318,11 +329,9 @@ def test_chat_in_a_terminal(smollm2, tmp_path):
     chat.wait_for("\n")
     for _ in range(5):
         chat.wait_for(" ")
-    chat.type("\x03")  # stops the answer, not the program
-    chat.wait_for("> ")
+    chat.interrupt()  # stops the answer, not the program
     time.sleep(0.3)  # the interpreter misses a signal between its prompt and its waiting for a key
-    chat.type("\x03")
-    chat.wait_for("> ")
+    chat.interrupt()
     chat.type(f"/save {saved}\n")
     chat.wait_for("saved to")
     chat.wait_for("> ")
