@@ -3,6 +3,14 @@
 # only what has changed.
 set -eu
 cd "$(dirname "$0")/.."
-[ -x .venv/bin/zig-c++ ] && [ -z "${CXX:-}" ] && CXX=$PWD/.venv/bin/zig-c++ && export CXX
+
+# The compilers are named here, since the interpreter would name those that it was built with.
+first() { for name in "$@"; do command -v "$name" && return 0; done; }
+CC=${CC:-$(first cc gcc clang)}
+zig=$PWD/.venv/bin/zig-c++
+[ -x "$zig" ] || zig=
+CXX=${CXX:-${zig:-$(first c++ g++ clang++)}}
+export CC CXX
+
 echo "installing pyedge into .venv" >&2
 exec .venv/bin/python -m pip install -q --no-build-isolation -C build-dir=build/wheel "$1"
