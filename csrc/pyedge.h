@@ -57,7 +57,8 @@ PE_API bool pe_isa_get(size_t index, pe_isa_info *out);
 PE_API pe_status pe_isa_select(const char **name);
 /* Threads that are worth using: affinity mask and cgroup quota respected, PYEDGE_THREADS first. At least 1. */
 PE_API int pe_threads_default(void);
-/* The same, with its reasons: processors allowed, cgroup quota in processors (0: none), PYEDGE_THREADS (0: unset). */
+/* The same, with its reasons: processors allowed, cgroup quota in processors (0: none), PYEDGE_THREADS (0: unset; -1:
+ * not a number from 1 to 512, so that it is not followed here, and pe_session_create refuses to guess). */
 PE_API int pe_threads_explain(int *allowed, double *quota, int *forced);
 
 /* ---- model ------------------------------------------------------------------------------------------------------ */
@@ -70,7 +71,7 @@ typedef struct pe_model_info {
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff;
     uint64_t n_params;
     uint64_t file_size;
-    int32_t bos_id, eos_id;    /* -1 where the file names none */
+    int32_t bos_id, eos_id;    /* -1: none */
     bool add_bos;              /* PE_TOKENIZE_SPECIAL puts BOS first */
     const char *chat_template; /* Jinja source, or NULL */
 } pe_model_info;
@@ -79,6 +80,15 @@ typedef struct pe_model_info {
  * are never copied. If the file shrinks while it is mapped, the system ends the process on access (SIGBUS), as with
  * any mapping: replace model files by renaming, never by truncating. */
 PE_API pe_status pe_model_open(const char *path, pe_model **out);
+
+typedef struct pe_model_options { /* all zero: as pe_model_open */
+    /* The pre-tokeniser to use where the file names none, or one that is not known; NULL: an unknown one is
+     * PE_ERR_UNSUPPORTED. The names are those of tokenizer.ggml.pre, such as "default". */
+    const char *pretokenizer;
+    /* Path of the vocabulary of a model that has none in its own file (llama2.c); NULL: tokenizer.bin beside it. */
+    const char *tokenizer;
+} pe_model_options;
+PE_API pe_status pe_model_open_with(const char *path, const pe_model_options *options, pe_model **out);
 /* The same over memory that the caller keeps unchanged until the last reference is gone. 32-byte aligned. */
 PE_API pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out);
 PE_API void pe_model_retain(pe_model *model);
@@ -146,6 +156,21 @@ typedef struct pe_type_info {
 PE_API bool pe_type_get(size_t index, pe_type_info *out); /* false past the end */
 /* Decode n elements (a multiple of the block) from `size` bytes into out [n]. */
 PE_API pe_status pe_dequantize(int type, const void *data, size_t size, float *out, size_t n);
+/* Whether pe_quantize_rows can write the type. */
+PE_API bool pe_type_can_quantize(int type);
+
+typedef struct pe_quantize_result {
+    double squared_error; /* sum over all weights of (input - what a reader of the output finds)^2 */
+    double squared_sum;   /* sum of input^2 */
+} pe_quantize_result;
+
+/* Rows of type `from`, in [n_rows, n_per_row], into rows of type `to`, with small squared error. n_per_row is a multiple
+ * of the blocks of both types. importance [n_per_row] (may be NULL) weighs the squared error of each column.
+ * n_threads 0: pe_threads_default(); the bytes do not depend on it. result may be NULL. PE_ERR_FORMAT names an input
+ * that is not finite, PE_ERR_ARG one that the output type cannot hold. */
+PE_API pe_status pe_quantize_rows(void *out, size_t out_size, int to, const void *in, size_t in_size, int from,
+                                  size_t n_rows, size_t n_per_row, const float *importance, int n_threads,
+                                  pe_quantize_result *result);
 
 /* ---- text ------------------------------------------------------------------------------------------------------- */
 
@@ -192,6 +217,13 @@ PE_API void pe_session_release(pe_session *session);
  * pe_session_sample as well. On any failure the session is as before the call. */
 PE_API pe_status pe_session_eval(pe_session *session, const int32_t *ids, size_t n_ids, size_t first_logit,
                                  float *logits);
+/* Evaluate one id, as pe_session_eval(session, &id, 1, 1, NULL) does, for callers that are going to choose and evaluate
+ * more. Up to `ahead` tokens that may come next are evaluated along with it: what followed the last tokens where the
+ * session held them before, as many as have paid so far. An id that was foreseen then takes no time. Nothing else
+ * changes: position, tokens, cache and logits are those of the id alone, bit for bit. 0 never looks ahead. */
+PE_API pe_status pe_session_step(pe_session *session, int32_t id, size_t ahead);
+/* Of all steps of the session: tokens evaluated ahead, and how many of them came. */
+PE_API void pe_session_lookups(const pe_session *session, uint64_t *drafted, uint64_t *accepted);
 /* Natural-log probabilities of a text: evaluates ids [n_ids] and writes out[i] = log p(ids[i + 1] | ids[..i]) for
  * i in first..n_ids-2, into out [n_ids - 1 - first]. */
 PE_API pe_status pe_session_score(pe_session *session, const int32_t *ids, size_t n_ids, size_t first, float *out);
@@ -211,6 +243,12 @@ PE_API pe_status pe_session_save(pe_session *session, const char *path);
 PE_API pe_status pe_session_load(pe_session *session, const char *path);
 /* From any thread: the running evaluation, or else the next one, ends with PE_ERR_CANCELLED. */
 PE_API void pe_session_cancel(pe_session *session);
+/* Bytes that evaluating one token at `position` reads: weights (of an embedding that is not the output as well, one
+ * row), and the keys and values of the positions before it. */
+PE_API uint64_t pe_session_token_bytes(const pe_session *session, uint32_t position);
+/* Read these weights once, in the order of the file, on the session's threads, and do nothing else with them: the time
+ * it takes bounds that of a token. *sum (may be NULL) is the sum, modulo 2^64, of the bytes as 64-bit words. */
+PE_API pe_status pe_session_read_weights(pe_session *session, uint64_t *sum);
 
 /* ---- sampling --------------------------------------------------------------------------------------------------- */
 

@@ -1,14 +1,16 @@
 /* CPUID and XCR0 on x86-64; affinity mask, cgroup quota and the PYEDGE_* variables everywhere. */
-#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
+#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT, syscall */
 
 #include "base/cpu.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 #include <unistd.h>
 
@@ -23,7 +25,18 @@ static uint64_t read_xcr0(void) {
     return (uint64_t)high << 32 | low;
 }
 
-unsigned pe_cpu_features(void) {
+/* Linux gives the 8 KB of tile registers only to processes that ask (Documentation/arch/x86/xstate.rst). The request
+ * holds for the whole process and may be repeated. */
+static bool tiles_granted(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+static unsigned detect(void) {
     unsigned a, b, c, d, features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     if (c & bit_SSE4_1 && c & bit_SSSE3) features |= PE_CPU_SSE41;
@@ -35,20 +48,35 @@ unsigned pe_cpu_features(void) {
     if (c & bit_F16C) features |= PE_CPU_F16C;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
     if (b & bit_AVX2) features |= PE_CPU_AVX2;
-    unsigned a1, b1, c1, d1; /* leaf 7, subleaf 1: EAX bit 4 is AVX-VNNI */
-    if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) && a1 & 1u << 4) features |= PE_CPU_AVXVNNI;
+    unsigned a1, b1, c1, d1; /* leaf 7, subleaf 1: EAX bit 4 is AVX-VNNI, 5 is AVX512-BF16 */
+    if (!__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) a1 = 0;
+    if (a1 & 1u << 4) features |= PE_CPU_AVXVNNI;
     unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if (!zmm || (b & wanted) != wanted) return features;
     features |= PE_CPU_AVX512;
     if (c & bit_AVX512VNNI) features |= PE_CPU_AVX512VNNI;
+    if (a1 & 1u << 5) features |= PE_CPU_AVX512BF16;
+    const unsigned amx = 1u << 22 | 1u << 24; /* leaf 7, EDX: bf16, tile */
+    if ((d & amx) == amx && (xcr0 & 0x60000) == 0x60000 && tiles_granted()) features |= PE_CPU_AMX;
     return features;
+}
+
+unsigned pe_cpu_features(void) {
+    static atomic_uint known; /* the features, and bit 31 once they are */
+    unsigned features = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!features) {
+        features = detect() | 1u << 31;
+        atomic_store_explicit(&known, features, memory_order_relaxed);
+    }
+    return features & ~(1u << 31);
 }
 #else
 unsigned pe_cpu_features(void) { return 0; }
 #endif
 
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
-    static const char *const names[] = {"sse4.1", "avx2", "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni", "avxvnni"};
+    static const char *const names[] = {"sse4.1", "avx2", "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni", "avxvnni",
+                                        "avx512bf16", "amx"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -139,15 +167,23 @@ int pe_threads_explain(int *allowed, double *quota, int *forced) {
     if (text) {
         char *end;
         long value = strtol(text, &end, 10);
-        if (*end == 0 && value >= 1 && value <= 512) wish = (int)value;
+        wish = *end == 0 && value >= 1 && value <= PE_MAX_THREADS ? (int)value : -1;
     }
     if (allowed) *allowed = processors;
     if (quota) *quota = limit;
     if (forced) *forced = wish;
-    if (wish) return wish;
+    if (wish > 0) return wish;
     int threads = processors;
     if (limit > 0 && limit < threads) threads = limit < 1 ? 1 : (int)limit;
     return threads;
 }
 
 int pe_threads_default(void) { return pe_threads_explain(NULL, NULL, NULL); }
+
+pe_status pe_cpu_threads(int *out) {
+    int forced;
+    *out = pe_threads_explain(NULL, NULL, &forced);
+    if (forced >= 0) return PE_OK;
+    return pe_fail(PE_ERR_ARG, "PYEDGE_THREADS is '%.40s'; expected a number from 1 to %d",
+                   environment("PYEDGE_THREADS"), PE_MAX_THREADS);
+}

@@ -13,6 +13,8 @@ enum { /* bits of pe_cpu_features; each is set only where the processor has it a
        PE_CPU_AVX512 = 1 << 4, /* F, BW, DQ and VL together */
        PE_CPU_AVX512VNNI = 1 << 5,
        PE_CPU_AVXVNNI = 1 << 6,
+       PE_CPU_AVX512BF16 = 1 << 7,
+       PE_CPU_AMX = 1 << 8, /* tiles with bf16 products, and the system's leave to use them */
 };
 
 unsigned pe_cpu_features(void);
@@ -22,5 +24,9 @@ void pe_cpu_describe(unsigned features, char *text, size_t size);
 
 /* PYEDGE_ISA, or NULL where it is unset or empty. */
 const char *pe_cpu_forced_isa(void);
+
+enum { PE_MAX_THREADS = 512 };
+/* pe_threads_default(), or PE_ERR_ARG where PYEDGE_THREADS is no number from 1 to PE_MAX_THREADS. */
+pe_status pe_cpu_threads(int *out);
 
 #endif

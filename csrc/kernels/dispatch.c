@@ -86,7 +86,7 @@ pe_status pe_isa_select(const char **name) {
 
 int pe_kernels_slot(int type) {
     switch (type) {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins)                                                     \
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     case number:                                                                                                       \
         return PE_SLOT_##NAME;
 #include "quant/quants.def"

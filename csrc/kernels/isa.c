@@ -8,14 +8,19 @@
 
 #include PE_ISA_HEADER
 
+#include "quant/fits.h"
 #include "quant/quants.h"
 
 _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 && PE_MAX_LANES % PE_VF == 0,
                "vector widths that the templates cannot tile");
 
-#include "kernels/tmpl/quantize.h"
+#define PE_INLINE static inline __attribute__((always_inline))
 
 #include "kernels/tmpl/matmul_int.h"
+
+#include "kernels/tmpl/matmul_panel.h"
+
+#include "kernels/tmpl/quantize.h"
 
 #include "kernels/tmpl/matmul_float.h"
 
@@ -23,18 +28,36 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 
 #include "kernels/tmpl/attention.h"
 
-#define PE_CALL_INT_gemv(slot)   gemv_int(slot, y, w, row_bytes, n_rows, x)
-#define PE_CALL_FLOAT_gemv(slot) gemv_float(slot, y, w, row_bytes, n_rows, x)
-#define PE_CALL_INT_gemm(slot)   gemm_int(slot, y, y_stride, w, row_bytes, n_rows, x, scratch)
-#define PE_CALL_FLOAT_gemm(slot) ((void)scratch, gemm_float(slot, y, y_stride, w, row_bytes, n_rows, x))
+#include "kernels/tmpl/fit.h"
 
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins)                                                     \
+PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
+    if (is_rare(slot)) gemv_int(slot, y, w, row_bytes, n_rows, x);
+}
+#define PE_CALL_INT_gemv(slot)                                                                                         \
+    if (is_rare(slot))                                                                                                 \
+        gemv_rare(slot, y, w, row_bytes, n_rows, x);                                                                   \
+    else                                                                                                               \
+        gemv_int(slot, y, w, row_bytes, n_rows, x)
+#define PE_CALL_FLOAT_gemv(slot) gemv_float(slot, y, w, row_bytes, n_rows, x)
+#define PE_CALL_INT_gemm(slot, lower)                                                                                  \
+    gemm_unpacked(unpack_##lower, facts_of(slot).mins, facts_of(slot).largest, y, y_stride, w, row_bytes, n_rows, x,   \
+                  scratch)
+#define PE_UNPACK_FLOAT(slot, lower)
+#define PE_UNPACK_INT(slot, lower)                                                                                     \
+    PE_ONCE void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,         \
+                                size_t count) {                                                                        \
+        unpack_groups(slot, panel, w, row_bytes, n_rows, g0, count);                                                   \
+    }
+#define PE_CALL_FLOAT_gemm(slot, lower) ((void)scratch, gemm_float(slot, y, y_stride, w, row_bytes, n_rows, x))
+
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     static void gemv_##lower(float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {           \
         PE_CALL_##kind##_gemv(PE_SLOT_##NAME);                                                                         \
     }                                                                                                                  \
-    static void gemm_##lower(float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,             \
-                             const pe_act *x, void *scratch) {                                                         \
-        PE_CALL_##kind##_gemm(PE_SLOT_##NAME);                                                                         \
+    PE_UNPACK_##kind(PE_SLOT_##NAME, lower) static void gemm_##lower(float *y, size_t y_stride, const uint8_t *w,      \
+                                                                     size_t row_bytes, size_t n_rows, const pe_act *x, \
+                                                                     void *scratch) {                                  \
+        PE_CALL_##kind##_gemm(PE_SLOT_##NAME, lower);                                                                  \
     }
 #include "quant/quants.def"
 #undef PE_QUANT
@@ -48,17 +71,17 @@ extern const pe_kernels PE_TABLE_NAME(PE_ISA);
 const pe_kernels PE_TABLE_NAME(PE_ISA) = {
     .name = PE_TEXT(PE_ISA),
     .tile_tokens = PE_VF,
-    .quantize_row = quantize_row,
-    .quantize_tile = quantize_tile,
+    .act_parts = PE_ACT_PARTS,
+    .quantize = quantize,
     .gemv =
         {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) gemv_##lower,
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) gemv_##lower,
 #include "quant/quants.def"
 #undef PE_QUANT
         },
     .gemm =
         {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) gemm_##lower,
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) gemm_##lower,
 #include "quant/quants.def"
 #undef PE_QUANT
         },
@@ -70,6 +93,10 @@ const pe_kernels PE_TABLE_NAME(PE_ISA) = {
     .rope = rope,
     .kv_store = kv_store,
     .attend = attend,
+    .attend_join = attend_join,
     .max = max_of,
+    .any_nan = any_nan,
     .sum_exp = sum_exp,
+    .read_sum = read_sum,
+    .fits = &fits,
 };

@@ -14,26 +14,31 @@
 #include "base/status.h"
 
 enum pe_quant_slot { /* one per row of quants.def */
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) PE_SLOT_##NAME,
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) PE_SLOT_##NAME,
 #include "quant/quants.def"
 #undef PE_QUANT
                      PE_SLOT_COUNT
 };
 
 enum {
-    PE_GROUP = 32,      /* weights and activations per scale */
-    PE_PANEL_ROWS = 16, /* rows that one gemm call takes at most */
-    PE_MAX_LANES = 16,  /* floats of the widest vector; attention pads its rows with as many */
-    PE_PAGE = 64,       /* positions per KV page */
-    PE_MAX_QUERIES = 32 /* (head, token) pairs that one attention call takes at most */
+    PE_GROUP = 32,           /* weights and activations per scale */
+    PE_PANEL_ROWS = 32,      /* rows that one gemm call takes at most */
+    PE_GEMM_ROOM = 112 << 10, /* bytes of scratch that gemm takes */
+    PE_MAX_LANES = 16,       /* floats of the widest vector; attention pads its rows with as many */
+    PE_PAGE = 64,            /* positions per KV page */
+    PE_SPAN = 8,             /* pages whose attention is one sum, to be joined with that of others */
+    PE_MAX_QUERIES = 32,     /* (head, token) pairs that one attention call takes at most */
+    PE_ACT_MAX = 16383,      /* largest magnitude of a quantised activation */
+    PE_FEW = 8               /* tokens that are multiplied together without forming a tile */
 };
 
-/* The input of a product. For one token (gemv): q [n], scale [n / 32], sum [n / 16]. For more (gemm), in tiles of
- * L = tile_tokens, the last one padded with zeros: q [tiles, n / 2, L, 2], scale [tiles, n / 32, L],
- * sum [tiles, n / 16, L]. `sum` is scale * (sum of q) of each half group. */
+/* The input of a product, quantised. Up to PE_FEW tokens: q [n_tokens, n], scale [n_tokens, n / 32],
+ * sum [n_tokens, n / 16]. More, in tiles of L = tile_tokens, the last one padded with zeros: scale [tiles, n / 32, L],
+ * sum [tiles, n / 16, L], and q, act_parts * L * n int16 a tile, in the order that the instruction set's gemm reads.
+ * `sum` is scale * (sum of q) of each half group. */
 typedef struct pe_act {
     size_t n_tokens, n;
-    const float *f32; /* [n_tokens, n], for float weights */
+    const float *f32; /* [n_tokens, n]: what is quantised, and what float weights are multiplied with */
     int16_t *q;
     float *scale, *sum;
 } pe_act;
@@ -51,21 +56,21 @@ typedef struct pe_attend {
     const float *q;            /* [n_tokens, q_stride]: the group's heads [n_group, head_dim] lie at its start */
     float *out;                /* the same layout */
     size_t q_stride, out_stride;
+    float *partial; /* not NULL: only span `span`, unfinished: [n_tokens * n_group, partial_floats(head_dim)] */
+    size_t span;
     float *scratch; /* [attend_scratch(head_dim)] */
 } pe_attend;
 
 typedef struct pe_kernels {
     const char *name;
-    size_t tile_tokens;
+    size_t tile_tokens, act_parts;
 
-    /* x [n] -> q [n], scale [n / 32], sum [n / 16] */
-    void (*quantize_row)(int16_t *q, float *scale, float *sum, const float *x, size_t n);
-    /* x [n_tokens <= tile_tokens, n] -> one tile; scratch [2 * n] floats */
-    void (*quantize_tile)(int16_t *q, float *scale, float *sum, const float *x, size_t n_tokens, size_t n,
-                          float *scratch);
+    /* Tokens first..end-1 of act->f32, whole tiles of them where they are many, into act's q, scale and sum.
+     * scratch [gemm_scratch(n)] bytes, 64-aligned */
+    void (*quantize)(const pe_act *act, size_t first, size_t end, void *scratch);
     /* y [n_rows] = w [n_rows, n] x, one token */
     void (*gemv[PE_SLOT_COUNT])(float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x);
-    /* y [n_tokens, y_stride] = x w^T for n_rows <= PE_PANEL_ROWS rows; scratch [gemm_scratch(n)] bytes, 64-aligned */
+    /* y [n_tokens, y_stride] = x w^T for n_rows <= PE_PANEL_ROWS rows, two tokens or more; scratch as above */
     void (*gemm[PE_SLOT_COUNT])(float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,
                                 const pe_act *x, void *scratch);
 
@@ -82,15 +87,27 @@ typedef struct pe_kernels {
     void (*kv_store)(void *k_page, void *v_page, size_t slot, const float *k, const float *v, size_t head_dim,
                      bool kv_f32);
     void (*attend)(const pe_attend *job);
+    /* out [head_dim] of one query from what its spans gave, in order, `stride` floats apart; scratch
+     * [attend_scratch(head_dim)] */
+    void (*attend_join)(float *out, const float *partial, size_t stride, size_t n_spans, size_t head_dim,
+                        float *scratch);
     float (*max)(const float *x, size_t n);
+    bool (*any_nan)(const float *x, size_t n);
     double (*sum_exp)(const float *x, size_t n, float max); /* sum of exp(x - max) */
+    /* Sum of p [bytes] as 64-bit words, the last one padded with zeros: what reading costs, with the least to do. */
+    uint64_t (*read_sum)(const void *p, size_t bytes);
+    const struct pe_fits *fits; /* what quantisers need; see quant/fits.h */
 } pe_kernels;
 
-static inline size_t pe_gemm_scratch(size_t n) { /* bytes: integer panel, scales, sums, or a float panel */
-    return PE_PANEL_ROWS * (n * 4 + (n / PE_GROUP + 1) * 12) + 4096;
+static inline size_t pe_gemm_scratch(size_t n) { /* bytes; a tile of int16 while it is quantised, or gemm's */
+    const size_t tile = PE_MAX_LANES * n * sizeof(int16_t);
+    return tile > PE_GEMM_ROOM ? tile : PE_GEMM_ROOM;
 }
-static inline size_t pe_attend_scratch(size_t head_dim) { /* floats */
-    return PE_MAX_QUERIES * (head_dim + PE_MAX_LANES + PE_PAGE);
+static inline size_t pe_attend_scratch(size_t head_dim) { /* floats: scores, two sets of sums, a page of K or V */
+    return PE_MAX_QUERIES * (PE_PAGE + 2 * (head_dim + PE_MAX_LANES)) + PE_PAGE * (head_dim + PE_MAX_LANES);
+}
+static inline size_t pe_partial_floats(size_t head_dim) { /* maximum, sum, values */
+    return head_dim + 2;
 }
 
 /* Slot of a GGML type number, or -1 where no kernel reads it. */

@@ -2,12 +2,11 @@
  * which thread does a task changes nothing in its result. For a single token the element-wise stages are one task and
  * run in the caller. */
 #include "model/forward.h"
+#include "model/product.h"
 #include "quant/types.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { MAX_JOIN = 3 }; /* products that share an input: Q, K and V */
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -21,17 +20,30 @@ static size_t widest_input(const pe_config *c) { return larger(larger(c->n_embd,
 static size_t thread_scratch_bytes(const pe_config *c) {
     size_t bytes = pe_gemm_scratch(round_up(widest_input(c), PE_GROUP));
     bytes = larger(bytes, pe_attend_scratch(c->head_dim) * sizeof(float));
-    return round_up(larger(bytes, widest_input(c) * 2 * sizeof(float)), 64);
+    return round_up(bytes, 64);
 }
 
-uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, int n_threads, size_t tile_tokens) {
+/* Tokens that one attention task takes. */
+static size_t task_tokens(const pe_config *c) { return larger(PE_MAX_QUERIES / (c->n_head / c->n_head_kv), 1); }
+/* Tokens that are few enough for several tasks to share their queries, a span of positions each. */
+static size_t shared_tokens(const pe_config *c) { return task_tokens(c) < PE_FEW ? task_tokens(c) : PE_FEW; }
+
+/* Floats of the sums of spans for as many tokens as may share their tasks. */
+static uint64_t partial_floats(const pe_config *c, size_t positions) {
+    const uint64_t spans = positions / (PE_PAGE * PE_SPAN) + 1;
+    return spans * shared_tokens(c) * c->n_head * pe_partial_floats(c->head_dim);
+}
+
+uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, int n_threads,
+                          const pe_kernels *kernels) {
     const pe_config *c = &model->config;
-    const size_t padded = n_tokens > 1 ? round_up(n_tokens, tile_tokens) : 1;
+    const size_t padded = n_tokens > 1 ? round_up(n_tokens, kernels->tile_tokens) : 1;
     const size_t width = round_up(widest_input(c), PE_GROUP);
     uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)c->n_ff) +
                       (4 * n_tokens + 2) * (c->n_rot / 2);
-    uint64_t act = padded * (width * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
-    return floats * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) + 4096;
+    uint64_t act = padded * (width * kernels->act_parts * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
+    return (floats + partial_floats(c, n_ctx)) * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) +
+           4096;
 }
 
 pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
@@ -42,6 +54,9 @@ pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels
 
 void pe_forward_free(pe_forward *f) {
     pe_arena_free(&f->arena);
+    pe_mem_free(f->partial);
+    f->partial = NULL;
+    f->partial_floats = 0;
     f->capacity = 0;
 }
 
@@ -78,7 +93,7 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
         {&f->up, n * c->n_ff, sizeof(float)},
         {&f->angles, 4 * n * half, sizeof(float)},
         {&f->inverse, 2 * half, sizeof(float)},
-        {&f->input.q, padded * width, sizeof(int16_t)},
+        {&f->input.q, padded * width, f->kernels->act_parts * sizeof(int16_t)},
         {&f->input.scale, padded * (width / PE_GROUP), sizeof(float)},
         {&f->input.sum, padded * (width / PE_GROUP) * 2, sizeof(float)},
         {&f->thread_scratch, (size_t)n_threads, sizeof(void *)},
@@ -114,6 +129,7 @@ typedef struct stage {
     size_t n_tokens, position;
     bool quantise; /* a product with integer weights follows */
     size_t heads_per_task, tokens_per_task;
+    size_t first_span, n_spans; /* n_spans: shared out to tasks; 0: a task takes all of its queries' */
 } stage;
 
 static size_t tile_of(const pe_forward *f, size_t n_tokens) { return n_tokens > 1 ? f->kernels->tile_tokens : 1; }
@@ -130,23 +146,15 @@ static void tile_range(const stage *s, size_t task, size_t *first, size_t *end) 
     *end = *first + tile < s->n_tokens ? *first + tile : s->n_tokens;
 }
 
-/* Quantise rows first..end-1 of x [n_tokens, n] into the shared input. */
-static void quantise_rows(const stage *s, const float *x, size_t n, size_t first, size_t end, int thread) {
-    pe_forward *f = s->f;
-    if (!s->quantise) return;
-    const size_t groups = n / PE_GROUP;
-    if (s->n_tokens == 1)
-        f->kernels->quantize_row(f->input.q, f->input.scale, f->input.sum, x, n);
-    else
-        f->kernels->quantize_tile(f->input.q + first * n, f->input.scale + first * groups,
-                                  f->input.sum + first * groups * 2, x + first * n, end - first, n,
-                                  f->thread_scratch[thread]);
-}
-
+/* What the next products read: x [n_tokens, n], quantised by the stage before them. */
 static void set_input(const stage *s, const float *x, size_t n) {
     s->f->input.n_tokens = s->n_tokens;
     s->f->input.n = n;
     s->f->input.f32 = x;
+}
+
+static void quantise_input(const stage *s, size_t first, size_t end, int thread) {
+    if (s->quantise) s->f->kernels->quantize(&s->f->input, first, end, s->f->thread_scratch[thread]);
 }
 
 /* x += post_norm(h): the output of a block joins the residual stream. */
@@ -173,7 +181,7 @@ static void attention_input(void *context, size_t task, int thread) {
     tile_range(s, task, &first, &end);
     if (s->previous) join_residual(s, s->previous->ffn_post_norm, first, end);
     norm_rows(s, s->layer->attn_norm, first, end);
-    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+    quantise_input(s, first, end, thread);
 }
 
 static void feed_forward_input(void *context, size_t task, int thread) {
@@ -182,7 +190,7 @@ static void feed_forward_input(void *context, size_t task, int thread) {
     tile_range(s, task, &first, &end);
     join_residual(s, s->layer->attn_post_norm, first, end);
     norm_rows(s, s->layer->ffn_norm, first, end);
-    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+    quantise_input(s, first, end, thread);
 }
 
 static void feed_forward_gate(void *context, size_t task, int thread) {
@@ -197,7 +205,7 @@ static void feed_forward_gate(void *context, size_t task, int thread) {
         else
             f->kernels->gelu_tanh_mul(f->gate + t * n, f->up + t * n, n);
     }
-    quantise_rows(s, f->gate, n, first, end, thread);
+    quantise_input(s, first, end, thread);
 }
 
 static void last_residual(void *context, size_t task, int thread) {
@@ -212,11 +220,11 @@ static void attention_output(void *context, size_t task, int thread) {
     const stage *s = context;
     size_t first, end;
     tile_range(s, task, &first, &end);
-    quantise_rows(s, s->f->q, q_width(&s->f->model->config), first, end, thread);
+    quantise_input(s, first, end, thread);
 }
 
-/* Norms of Q and K heads, rope, and the new keys and values into the cache. */
-static void rotate_and_store(void *context, size_t task, int thread) {
+/* Norms of Q and K heads, and rope. */
+static void rotate(void *context, size_t task, int thread) {
     (void)thread;
     const stage *s = context;
     const pe_forward *f = s->f;
@@ -226,7 +234,7 @@ static void rotate_and_store(void *context, size_t task, int thread) {
     size_t first, end;
     tile_range(s, task, &first, &end);
     for (size_t t = first; t < end; t++) {
-        float *q = f->q + t * q_width(c), *key = f->k + t * kv_width(c), *value = f->v + t * kv_width(c);
+        float *q = f->q + t * q_width(c), *key = f->k + t * kv_width(c);
         for (uint32_t h = 0; s->layer->q_norm && h < c->n_head; h++)
             k->rms_norm(q + h * c->head_dim, q + h * c->head_dim, s->layer->q_norm, c->head_dim, c->norm_eps);
         for (uint32_t h = 0; s->layer->k_norm && h < c->n_head_kv; h++)
@@ -235,25 +243,47 @@ static void rotate_and_store(void *context, size_t task, int thread) {
         const float *sines = cosines + f->capacity * half;
         k->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
         k->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
-        const size_t at = s->position + t;
-        char *page = s->cache->pages[at / PE_PAGE];
-        for (uint32_t h = 0; h < c->n_head_kv; h++)
-            k->kv_store(page + pe_kvcache_offset(s->cache, s->layer_index, false, h, PE_PAGE),
-                        page + pe_kvcache_offset(s->cache, s->layer_index, true, h, PE_PAGE), at % PE_PAGE,
-                        key + h * c->head_dim, value + h * c->head_dim, c->head_dim, s->cache->f32);
     }
 }
 
-/* One task: some heads of one group over a block of tokens. */
+/* The new keys and values of one head that belong to one page into the cache. A task has the page's part to itself:
+ * neighbouring positions of a key lie side by side, and threads must not share those lines. */
+static void store_page(void *context, size_t task, int thread) {
+    (void)thread;
+    const stage *s = context;
+    const pe_forward *f = s->f;
+    const pe_config *c = &f->model->config;
+    const size_t index = s->position / PE_PAGE + task / c->n_head_kv, end = s->position + s->n_tokens;
+    const uint32_t head = (uint32_t)(task % c->n_head_kv);
+    char *page = s->cache->pages[index];
+    char *keys = page + pe_kvcache_offset(s->cache, s->layer_index, false, head, PE_PAGE);
+    char *values = page + pe_kvcache_offset(s->cache, s->layer_index, true, head, PE_PAGE);
+    for (size_t at = larger(index * PE_PAGE, s->position); at < end && at < (index + 1) * PE_PAGE; at++) {
+        const size_t from = (at - s->position) * kv_width(c) + head * c->head_dim;
+        f->kernels->kv_store(keys, values, at % PE_PAGE, f->k + from, f->v + from, c->head_dim, s->cache->f32);
+    }
+}
+
+static void run_store(stage *s) {
+    const size_t pages = (s->position + s->n_tokens - 1) / PE_PAGE - s->position / PE_PAGE + 1;
+    const size_t n_tasks = pages * s->f->model->config.n_head_kv;
+    if (s->n_tokens > 1)
+        pe_pool_run(s->f->pool, store_page, s, n_tasks);
+    else
+        for (size_t i = 0; i < n_tasks; i++) store_page(s, i, 0);
+}
+
+/* One task: some heads of one group over a block of tokens; where spans are shared out, over one span. */
 static void attention(void *context, size_t task, int thread) {
     const stage *s = context;
     const pe_forward *f = s->f;
     const pe_config *c = &f->model->config;
     const size_t group = c->n_head / c->n_head_kv;
     const size_t parts = (group + s->heads_per_task - 1) / s->heads_per_task;
-    const size_t part = task % parts, kv_head = task / parts % c->n_head_kv, block = task / parts / c->n_head_kv;
-    const size_t first = block * s->tokens_per_task, head = part * s->heads_per_task;
+    const size_t part = task % parts, kv_head = task / parts % c->n_head_kv, rest = task / parts / c->n_head_kv;
+    const size_t first = s->n_spans ? 0 : rest * s->tokens_per_task, head = part * s->heads_per_task;
     const size_t left = s->n_tokens - first, heads_left = group - head;
+    const size_t partial = pe_partial_floats(c->head_dim) * s->n_tokens * group;
     float *q = f->q + first * q_width(c) + (kv_head * group + head) * c->head_dim;
     f->kernels->attend(&(pe_attend){
         .pages = s->cache->pages,
@@ -270,69 +300,60 @@ static void attention(void *context, size_t task, int thread) {
         .out = q, /* a task reads its queries before it writes their results */
         .q_stride = q_width(c),
         .out_stride = q_width(c),
+        .partial = s->n_spans ? f->partial + (rest * c->n_head_kv + kv_head) * partial : NULL,
+        .span = s->first_span + rest,
         .scratch = f->thread_scratch[thread],
     });
+}
+
+/* Few tokens over a long context: a task takes one span of one KV head, so that all threads read the cache. Afterwards
+ * the spans of each query are joined. */
+static void attend_shared(stage *s, size_t n_spans) {
+    const pe_forward *f = s->f;
+    const pe_config *c = &f->model->config;
+    const size_t group = c->n_head / c->n_head_kv, width = pe_partial_floats(c->head_dim);
+    s->n_spans = n_spans;
+    s->heads_per_task = group;
+    pe_pool_run(f->pool, attention, s, n_spans * c->n_head_kv);
+    s->n_spans = 0;
+    for (size_t t = 0; t < s->n_tokens; t++)
+        for (size_t h = 0; h < c->n_head; h++)
+            f->kernels->attend_join(f->q + t * q_width(c) + h * c->head_dim,
+                                    f->partial + (h / group * s->n_tokens * group + t * group + h % group) * width,
+                                    (size_t)c->n_head_kv * s->n_tokens * group * width, n_spans, c->head_dim,
+                                    f->thread_scratch[0]);
 }
 
 static void run_attention(stage *s) {
     const pe_config *c = &s->f->model->config;
     const size_t group = c->n_head / c->n_head_kv, threads = (size_t)pe_pool_threads(s->f->pool);
-    s->tokens_per_task = larger(PE_MAX_QUERIES / group, 1);
+    const size_t window = s->layer->windowed ? c->window : 0, last = s->position + s->n_tokens - 1;
+    const size_t first = window && s->position + 1 > window ? s->position + 1 - window : 0;
+    s->first_span = first / (PE_PAGE * PE_SPAN);
+    const size_t n_spans = last / (PE_PAGE * PE_SPAN) - s->first_span + 1;
+    s->tokens_per_task = task_tokens(c);
+    if (n_spans > 1 && threads > 1 && s->n_tokens <= shared_tokens(c) && group <= PE_MAX_QUERIES) {
+        attend_shared(s, n_spans);
+        return;
+    }
     const size_t blocks = (s->n_tokens + s->tokens_per_task - 1) / s->tokens_per_task;
-    size_t parts = 1; /* of a group, so that every thread has work */
+    size_t parts = (group + PE_MAX_QUERIES - 1) / PE_MAX_QUERIES; /* of a group; more, so that every thread has work */
     while (parts < group && blocks * c->n_head_kv * parts < threads) parts++;
     s->heads_per_task = (group + parts - 1) / parts;
     parts = (group + s->heads_per_task - 1) / s->heads_per_task;
     pe_pool_run(s->f->pool, attention, s, blocks * c->n_head_kv * parts);
 }
 
-/* ---- products --------------------------------------------------------------------------------------------------- */
-
-typedef struct product {
-    const pe_forward *f;
-    const pe_act *input;
-    const pe_weight *weights[MAX_JOIN];
-    float *outputs[MAX_JOIN]; /* [n_tokens, n_out] */
-    size_t n, panels_per_task, n_panels;
-} product;
-
-static size_t panels_of(const pe_weight *w) { return (w->n_out + PE_PANEL_ROWS - 1) / PE_PANEL_ROWS; }
-
-/* One task: a run of row panels, counted through the joined matrices. */
-static void product_task(void *context, size_t task, int thread) {
-    const product *p = context;
-    size_t first = task * p->panels_per_task;
-    size_t end = first + p->panels_per_task < p->n_panels ? first + p->panels_per_task : p->n_panels;
-    size_t base = 0;
-    for (size_t i = 0; i < p->n && base < end; base += panels_of(p->weights[i]), i++) {
-        const pe_weight *w = p->weights[i];
-        if (first >= base + panels_of(w)) continue;
-        const size_t stop = end - base < panels_of(w) ? end - base : panels_of(w);
-        const size_t row = (larger(first, base) - base) * PE_PANEL_ROWS;
-        const size_t row_end = stop * PE_PANEL_ROWS < w->n_out ? stop * PE_PANEL_ROWS : w->n_out;
-        if (p->input->n_tokens == 1) {
-            p->f->kernels->gemv[w->slot](p->outputs[i] + row, w->data + row * w->row_bytes, w->row_bytes, row_end - row,
-                                         p->input);
-            continue;
-        }
-        for (size_t r = row; r < row_end; r += PE_PANEL_ROWS)
-            p->f->kernels->gemm[w->slot](p->outputs[i] + r, w->n_out, w->data + r * w->row_bytes, w->row_bytes,
-                                         row_end - r < PE_PANEL_ROWS ? row_end - r : PE_PANEL_ROWS, p->input,
-                                         p->f->thread_scratch[thread]);
-    }
-}
-
-static void multiply(const pe_forward *f, const pe_act *input, size_t n, const pe_weight *const weights[],
-                     float *const outputs[]) {
-    product p = {.f = f, .input = input, .n = n};
-    for (size_t i = 0; i < n; i++) {
-        p.weights[i] = weights[i];
-        p.outputs[i] = outputs[i];
-        p.n_panels += panels_of(weights[i]);
-    }
-    const size_t shares = (size_t)pe_pool_threads(f->pool) * 8; /* small enough that a late thread costs little */
-    p.panels_per_task = pe_pool_threads(f->pool) == 1 ? p.n_panels : larger(p.n_panels / shares, 1);
-    pe_pool_run(f->pool, product_task, &p, (p.n_panels + p.panels_per_task - 1) / p.panels_per_task);
+/* Room for the sums of spans up to `positions`. */
+static pe_status reserve_partial(pe_forward *f, size_t positions) {
+    const uint64_t floats = partial_floats(&f->model->config, positions);
+    if (floats <= f->partial_floats) return PE_OK;
+    float *grown = pe_mem_alloc((size_t)floats, sizeof *grown);
+    if (!grown) return PE_ERR_NOMEM;
+    pe_mem_free(f->partial);
+    f->partial = grown;
+    f->partial_floats = (size_t)floats;
+    return PE_OK;
 }
 
 static bool is_int(const pe_weight *w) { return pe_quant_find(w->type)->is_int; }
@@ -365,6 +386,8 @@ static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
 
 pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position) {
     const pe_config *c = &f->model->config;
+    pe_status status = reserve_partial(f, position + n_tokens);
+    if (status) return status;
     embed(f, ids, n_tokens);
     fill_angles(f, n_tokens, position);
     stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
@@ -376,25 +399,26 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
         s.layer_index = i;
 
         s.quantise = is_int(&layer->q) || is_int(&layer->k) || is_int(&layer->v);
-        run_tiles(&s, attention_input);
         set_input(&s, f->h, c->n_embd);
-        multiply(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v},
-                 (float *[]){f->q, f->k, f->v});
-        run_tiles(&s, rotate_and_store);
+        run_tiles(&s, attention_input);
+        pe_products(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v},
+                    (float *[]){f->q, f->k, f->v});
+        run_tiles(&s, rotate);
+        run_store(&s);
         run_attention(&s);
         s.quantise = is_int(&layer->o);
-        run_tiles(&s, attention_output);
         set_input(&s, f->q, q_width(c));
-        multiply(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
+        run_tiles(&s, attention_output);
+        pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
 
         s.quantise = is_int(&layer->gate) || is_int(&layer->up);
-        run_tiles(&s, feed_forward_input);
         set_input(&s, f->h, c->n_embd);
-        multiply(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
+        run_tiles(&s, feed_forward_input);
+        pe_products(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
         s.quantise = is_int(&layer->down);
-        run_tiles(&s, feed_forward_gate);
         set_input(&s, f->gate, c->n_ff);
-        multiply(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
+        run_tiles(&s, feed_forward_gate);
+        pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
     }
     s.previous = s.layer;
     run_tiles(&s, last_residual);
@@ -412,13 +436,13 @@ static void head_input(void *context, size_t task, int thread) {
     const stage *s = context;
     size_t first, end;
     tile_range(s, task, &first, &end);
-    quantise_rows(s, s->f->h, s->f->model->config.n_embd, first, end, thread);
+    quantise_input(s, first, end, thread);
 }
 
 void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
     pe_forward_hidden(f, first, end, f->h);
     stage s = {.f = f, .n_tokens = end - first, .quantise = is_int(&f->model->output)};
-    run_tiles(&s, head_input);
     set_input(&s, f->h, f->model->config.n_embd);
-    multiply(f, &f->input, 1, (const pe_weight *[]){&f->model->output}, (float *[]){out});
+    run_tiles(&s, head_input);
+    pe_products(f, &f->input, 1, (const pe_weight *[]){&f->model->output}, (float *[]){out});
 }

@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 #include "model/kvcache.h"
 
-enum { PE_CHUNK = 128 }; /* tokens evaluated together at most: their activations stay in the cache */
+enum { PE_CHUNK = 256 }; /* tokens evaluated together at most: their activations stay in the cache */
 
 typedef struct pe_forward {
     const pe_model *model;
@@ -26,13 +26,16 @@ typedef struct pe_forward {
     pe_act input;          /* quantised input of the next product */
     size_t act_width;      /* widest input */
     void **thread_scratch; /* [threads] */
+    float *partial;        /* sums of spans of attention, where several tasks share a query; grows with the context */
+    size_t partial_floats;
 } pe_forward;
 
 pe_status pe_forward_init(pe_forward *forward, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
                           atomic_bool *cancelled);
 void pe_forward_free(pe_forward *forward);
-/* Bytes of the buffers for `n_tokens` at once. */
-uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, int n_threads, size_t tile_tokens);
+/* Bytes of the buffers for `n_tokens` at once within a context of n_ctx. */
+uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, int n_threads,
+                          const pe_kernels *kernels);
 /* Have buffers for n_tokens <= PE_CHUNK. */
 pe_status pe_forward_reserve(pe_forward *forward, size_t n_tokens);
 /* Evaluate ids [n_tokens <= capacity] at `position`; the cache is writable there. Leaves the residual stream after

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins)                                                     \
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     _Static_assert(sizeof(pe_##lower##_block) == (bytes), #NAME ": the row and the struct differ in size");            \
     _Static_assert((elements) == 1 || (elements) % 32 == 0, #NAME ": groups of 32 must not cross blocks");
 #include "quant/quants.def"
@@ -18,7 +18,7 @@
 #define KIND_IS_INT_INT   true
 
 static const pe_quant_type types[] = {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins)                                                     \
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     {number, #NAME, elements, bytes, KIND_IS_INT_##kind, mins, pe_##lower##_decode},
 #include "quant/quants.def"
 #undef PE_QUANT
@@ -26,7 +26,7 @@ static const pe_quant_type types[] = {
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
 /* ", F32, F16, ...": messages skip the first comma. */
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) ", " #NAME
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) ", " #NAME
 static const char known_names[] =
 #include "quant/quants.def"
     ;
@@ -36,11 +36,7 @@ static const char known_names[] =
 static const struct {
     int number;
     const char *name;
-} foreign_types[] = {
-    {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"},
-    {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},
-    {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"},   {40, "NVFP4"}, {41, "Q1_0"},
-};
+} foreign_types[] = {{9, "Q8_1"}, {40, "NVFP4"}};
 
 const pe_quant_type *pe_quant_find(int number) {
     for (size_t i = 0; i < N_TYPES; i++)
@@ -55,7 +51,7 @@ const pe_quant_type *pe_quant_find_name(const char *name) {
 }
 
 bool pe_quant_row_size(int number, uint64_t n, uint64_t *bytes, const char **why) {
-    static _Thread_local char message[256];
+    static _Thread_local char message[512];
     const pe_quant_type *type = pe_quant_find(number);
     *why = message;
     if (type == NULL) {

@@ -3,8 +3,8 @@
  * id. The random state is xoshiro256** (https://prng.di.unimi.it/) seeded by splitmix64. */
 #define _DEFAULT_SOURCE /* getentropy */
 
+#include "run/sampler.h"
 #include "base/arena.h"
-#include "base/status.h"
 
 #include <math.h>
 #include <string.h>
@@ -242,38 +242,46 @@ static int32_t draw(pe_sampler *s, size_t n) {
     return c[n - 1].id;
 }
 
-static int32_t largest(const float *logits, size_t n) {
+/* Where the largest logit is, the first of equals. */
+static int32_t largest(const pe_kernels *kernels, const float *logits, size_t n) {
+    const float top = kernels->max(logits, n);
     size_t at = 0;
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[at]) at = i;
+    while (at + 1 < n && logits[at] != top) at++;
     return (int32_t)at;
 }
 
-static float log_probability(const float *logits, size_t n, int32_t id) {
-    const float top = logits[largest(logits, n)];
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += expf(logits[i] - top);
-    return (float)(logits[id] - top - log(sum));
-}
-
-pe_status pe_sampler_sample(pe_sampler *s, const float *logits, size_t n_vocab, int32_t *id, float *logprob) {
-    if (!s || !logits || !id || n_vocab == 0)
-        return pe_fail(PE_ERR_ARG, "sampling needs a sampler, logits and a place for the token");
-    for (size_t i = 0; i < n_vocab; i++)
-        if (isnan(logits[i]))
-            return pe_fail(PE_ERR_ARG, "logit %zu is not a number; the model's weights may be damaged", i);
-    pe_status status = reserve(s, n_vocab);
-    if (status) return status;
-    memcpy(s->logits, logits, n_vocab * sizeof *logits);
-    adjust(s);
-    if (s->options.temperature == 0) {
-        *id = largest(s->logits, n_vocab);
+pe_status pe_sampler_choose(pe_sampler *s, const pe_kernels *kernels, const float *logits, size_t n_vocab, int32_t *id,
+                            float *logprob) {
+    if (kernels->any_nan(logits, n_vocab))
+        return pe_fail(PE_ERR_ARG, "a logit is not a number; the model's weights may be damaged");
+    const bool greedy = s->options.temperature == 0, adjusted = s->options.n_bias || s->n_history;
+    const float *chosen_from = logits;
+    if (!greedy || adjusted) {
+        pe_status status = reserve(s, n_vocab);
+        if (status) return status;
+        memcpy(s->logits, logits, n_vocab * sizeof *logits);
+        adjust(s);
+        chosen_from = s->logits;
+    }
+    if (greedy) {
+        *id = largest(kernels, chosen_from, n_vocab);
     } else {
         const size_t k = s->options.top_k && (size_t)s->options.top_k < n_vocab ? (size_t)s->options.top_k : n_vocab;
         const size_t n = best(s, k);
         if (n == 0) return pe_fail(PE_ERR_ARG, "the logit bias forbids every token");
         *id = draw(s, cut(s, n));
     }
-    if (logprob) *logprob = log_probability(logits, n_vocab, *id);
+    if (logprob) {
+        const float top = kernels->max(logits, n_vocab);
+        *logprob = (float)(logits[*id] - top - log(kernels->sum_exp(logits, n_vocab, top)));
+    }
     return PE_OK;
+}
+
+pe_status pe_sampler_sample(pe_sampler *s, const float *logits, size_t n_vocab, int32_t *id, float *logprob) {
+    if (!s || !logits || !id || n_vocab == 0)
+        return pe_fail(PE_ERR_ARG, "sampling needs a sampler, logits and a place for the token");
+    const pe_kernels *kernels;
+    pe_status status = pe_kernels_select(NULL, &kernels);
+    return status ? status : pe_sampler_choose(s, kernels, logits, n_vocab, id, logprob);
 }

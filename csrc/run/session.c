@@ -2,11 +2,16 @@
  * first, so that a second thread gets an error and not a corrupted cache, and leaves it as it was where it fails. */
 
 #include "run/session.h"
+#include "run/sampler.h"
+#include "base/cpu.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { SCORE_ROWS = 16, MAX_THREADS = 512 };
+enum {
+    SCORE_ROWS = 16,
+    LOOKUP_BYTES = 12 << 20, /* of all rows of logits together */
+};
 
 pe_status pe_session_enter(pe_session *s) {
     if (!atomic_flag_test_and_set_explicit(&s->busy, memory_order_acquire)) return PE_OK;
@@ -28,18 +33,29 @@ static uint64_t kv_bytes(const pe_kvcache *cache, uint64_t positions) {
     return (positions + PE_PAGE - 1) / PE_PAGE * (cache->page_bytes + 64);
 }
 
-static uint64_t fixed_bytes(const pe_model *model, size_t chunk, int n_threads, size_t tile) {
-    return pe_forward_bytes(model, chunk, n_threads, tile) + (uint64_t)model->config.n_vocab * sizeof(float);
+static uint64_t fixed_bytes(const pe_model *model, size_t n_ctx, int n_threads, const pe_kernels *kernels) {
+    return pe_forward_bytes(model, PE_CHUNK, n_ctx, n_threads, kernels) + (uint64_t)model->config.n_vocab * sizeof(float);
+}
+
+/* Rows of logits that looking ahead may take, at least the one that every session has. */
+static size_t most_rows(const pe_model *model) {
+    const size_t rows = LOOKUP_BYTES / ((size_t)model->config.n_vocab * sizeof(float));
+    return rows < 1 ? 1 : rows < 1 + PE_LOOKUP_AHEAD ? rows : 1 + PE_LOOKUP_AHEAD;
+}
+
+static uint64_t lookup_bytes(const pe_model *model) {
+    return (uint64_t)(most_rows(model) - 1) * model->config.n_vocab * sizeof(float);
 }
 
 uint64_t pe_model_session_bytes(const pe_model *model, uint32_t n_ctx, const char *kv_type) {
     bool f32;
-    if (kv_from_name(kv_type, &f32)) return 0;
+    const pe_kernels *kernels;
+    if (kv_from_name(kv_type, &f32) || pe_kernels_select(NULL, &kernels)) return 0;
     if (n_ctx == 0) n_ctx = model->config.n_ctx_train;
     pe_kvcache cache;
     pe_kvcache_init(&cache, &model->config, f32);
     return kv_bytes(&cache, n_ctx) + (uint64_t)n_ctx * sizeof(int32_t) +
-           fixed_bytes(model, PE_CHUNK, pe_threads_default(), 16);
+           fixed_bytes(model, n_ctx, pe_threads_default(), kernels) + lookup_bytes(model);
 }
 
 pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out) {
@@ -47,12 +63,13 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
     if (!model || !out) return pe_fail(PE_ERR_ARG, "pe_session_create needs a model and a place for the session");
     if (!options) options = &defaults;
     *out = NULL;
-    const int n_threads = options->n_threads ? options->n_threads : pe_threads_default();
-    if (n_threads < 1 || n_threads > MAX_THREADS)
-        return pe_fail(PE_ERR_ARG, "%d threads asked for; expected 1 to %d", n_threads, MAX_THREADS);
+    int n_threads = options->n_threads;
+    pe_status status = n_threads ? PE_OK : pe_cpu_threads(&n_threads);
+    if (!status && (n_threads < 1 || n_threads > PE_MAX_THREADS))
+        status = pe_fail(PE_ERR_ARG, "%d threads asked for; expected 1 to %d", n_threads, PE_MAX_THREADS);
     bool f32;
     const pe_kernels *kernels;
-    pe_status status = kv_from_name(options->kv_type, &f32);
+    if (!status) status = kv_from_name(options->kv_type, &f32);
     if (!status) status = pe_kernels_select(options->isa, &kernels);
     if (status) return status;
     pe_session *s = pe_mem_alloc(1, sizeof *s);
@@ -63,18 +80,24 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
     s->n_ctx = options->n_ctx ? options->n_ctx : model->config.n_ctx_train;
     s->memory_limit = options->memory_limit;
     atomic_flag_clear(&s->busy);
+    s->max_rows = most_rows(model);
+    pe_lookup_init(&s->lookup);
     pe_kvcache_init(&s->cache, &model->config, f32);
     if (s->memory_limit) {
-        uint64_t needed = fixed_bytes(model, PE_CHUNK, n_threads, kernels->tile_tokens) + kv_bytes(&s->cache, s->n_ctx);
+        uint64_t needed = fixed_bytes(model, s->n_ctx, n_threads, kernels) + kv_bytes(&s->cache, s->n_ctx);
         if (needed > s->memory_limit)
             status = pe_fail(PE_ERR_NOMEM,
                              "a context of %u tokens takes up to %llu bytes besides the file, more than the limit of "
                              "%llu; ask for a shorter context",
                              s->n_ctx, (unsigned long long)needed, (unsigned long long)s->memory_limit);
+        else if (lookup_bytes(model) > s->memory_limit - needed)
+            s->max_rows = 1; /* it goes without looking ahead */
     }
     if (!status) status = pe_pool_create(n_threads, &s->pool);
     if (!status) status = pe_forward_init(&s->forward, model, kernels, s->pool, &s->cancelled);
-    if (!status && !(s->logits = pe_mem_alloc(model->config.n_vocab, sizeof *s->logits))) status = PE_ERR_NOMEM;
+    if (!status && !(s->rows = pe_mem_alloc(model->config.n_vocab, sizeof *s->rows))) status = PE_ERR_NOMEM;
+    s->logits = s->rows;
+    s->n_rows = 1;
     if (status) {
         pe_session_release(s);
         return status;
@@ -89,7 +112,7 @@ void pe_session_release(pe_session *s) {
     pe_forward_free(&s->forward);
     pe_kvcache_free(&s->cache);
     pe_mem_free(s->tokens);
-    pe_mem_free(s->logits);
+    pe_mem_free(s->rows);
     pe_model_release(s->model);
     pe_mem_free(s);
 }
@@ -120,10 +143,22 @@ static pe_status check_ids(const pe_session *s, const int32_t *ids, size_t n_ids
 /* What becomes of each evaluated chunk: tokens first..end-1 of it, `index` of the first in the whole call. */
 typedef pe_status (*consumer)(pe_session *s, size_t first, size_t end, size_t index, void *context);
 
-/* Evaluate in chunks; the consumer sees those tokens whose index in the call is at least `from`. */
-static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_t from, consumer consume,
-                          void *context) {
+void pe_session_drop_ahead(pe_session *s) {
+    pe_lookup_end(&s->lookup, s->n_ahead, false);
+    s->n_ahead = 0;
+}
+
+static pe_status cancelled(pe_session *s) {
+    atomic_store(&s->cancelled, false);
+    return pe_fail(PE_ERR_CANCELLED, "the evaluation was cancelled");
+}
+
+/* Evaluate in chunks; the consumer sees those tokens whose index in the call is at least `from`. The last n_ahead of
+ * them become no part of the timeline yet. */
+static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_t n_ahead, size_t from,
+                          consumer consume, void *context) {
     pe_status status = check_ids(s, ids, n_ids);
+    pe_session_drop_ahead(s);
     if (!status) status = pe_session_reserve_tokens(s, (size_t)s->position + n_ids);
     if (!status) status = pe_forward_reserve(&s->forward, n_ids < PE_CHUNK ? n_ids : PE_CHUNK);
     if (!status) status = pe_kvcache_reserve(&s->cache, s->position, (size_t)s->position + n_ids);
@@ -137,16 +172,90 @@ static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_
         done += n;
     }
     if (status) {
-        if (status == PE_ERR_CANCELLED) {
-            atomic_store(&s->cancelled, false);
-            pe_fail(status, "the evaluation was cancelled");
-        }
+        if (status == PE_ERR_CANCELLED) cancelled(s);
         pe_kvcache_truncate(&s->cache, s->position);
         return status;
     }
     memcpy(s->tokens + s->position, ids, n_ids * sizeof *ids);
-    s->position += (uint32_t)n_ids;
+    s->position += (uint32_t)(n_ids - n_ahead);
+    s->n_ahead = (uint32_t)n_ahead;
     return PE_OK;
+}
+
+/* ---- looking ahead ---------------------------------------------------------------------------------------------- */
+
+static bool is_ahead(const pe_session *s, int32_t id) { return s->n_ahead > 0 && s->tokens[s->position] == id; }
+
+/* The next token of those ahead becomes part of the timeline: all but the counting was done before. */
+static pe_status take_ahead(pe_session *s) {
+    if (atomic_load_explicit(&s->cancelled, memory_order_relaxed)) return cancelled(s);
+    s->position++;
+    s->n_ahead--;
+    s->logits += s->model->config.n_vocab;
+    s->lookup.accepted++;
+    return PE_OK;
+}
+
+static bool reserve_rows(pe_session *s) {
+    const size_t n_vocab = s->model->config.n_vocab;
+    if (s->n_rows == s->max_rows) return true;
+    float *rows = pe_mem_grow(s->rows, s->n_rows * n_vocab, s->max_rows * n_vocab, sizeof *rows);
+    if (rows) {
+        s->rows = s->logits = rows; /* there was one row */
+        s->n_rows = s->max_rows;
+    } else {
+        s->max_rows = s->n_rows;
+    }
+    return rows != NULL;
+}
+
+/* Tokens worth evaluating together with `id`, into draft [PE_LOOKUP_AHEAD]: at most `ahead`, and none from an end of
+ * text on, where nothing is evaluated any more. */
+static size_t draft_after(pe_session *s, int32_t id, size_t ahead, int32_t *draft) {
+    const size_t room = s->n_ctx - s->position - 1;
+    if (ahead > room) ahead = room;
+    if (ahead > s->max_rows - 1) ahead = s->max_rows - 1;
+    if (ahead == 0 || pe_session_reserve_tokens(s, (size_t)s->position + 1)) return 0;
+    s->tokens[s->position] = id;
+    size_t match, n = 0;
+    ahead = pe_lookup_find(s->tokens, (size_t)s->position + 1, draft, ahead, &match);
+    while (n < ahead && !(pe_token_attributes(s->model, draft[n]) & PE_TOKEN_END)) n++;
+    n = pe_lookup_plan(&s->lookup, match, n);
+    return n && reserve_rows(s) ? n : 0;
+}
+
+static pe_status take_rows(pe_session *s, size_t first, size_t end, size_t index, void *context) {
+    (void)index, (void)context;
+    pe_forward_logits(&s->forward, first, end, s->rows);
+    s->logits = s->rows;
+    return PE_OK;
+}
+
+static pe_status step(pe_session *s, int32_t id, size_t ahead) {
+    pe_status status = check_ids(s, &id, 1);
+    if (status) return status;
+    if (is_ahead(s, id)) return take_ahead(s);
+    pe_lookup_end(&s->lookup, s->n_ahead, s->n_ahead > 0);
+    s->n_ahead = 0;
+    int32_t ids[1 + PE_LOOKUP_AHEAD] = {id};
+    size_t n_draft = draft_after(s, id, ahead, ids + 1);
+    const double before = pe_lookup_clock();
+    status = evaluate(s, ids, 1 + n_draft, n_draft, 0, take_rows, NULL);
+    if (status == PE_ERR_NOMEM && n_draft) status = evaluate(s, ids, 1, n_draft = 0, 0, take_rows, NULL);
+    if (status) return status;
+    if (ahead) pe_lookup_evaluated(&s->lookup, 1 + n_draft, pe_lookup_clock() - before);
+    s->has_logits = true;
+    return PE_OK;
+}
+
+pe_status pe_session_step(pe_session *s, int32_t id, size_t ahead) {
+    pe_status status = pe_session_enter(s);
+    return status ? status : pe_session_leave(s, step(s, id, ahead));
+}
+
+void pe_session_lookups(const pe_session *s, uint64_t *drafted, uint64_t *accepted) {
+    *drafted = s->lookup.drafted;
+    *accepted = s->lookup.accepted;
 }
 
 /* ---- evaluation doors ------------------------------------------------------------------------------------------- */
@@ -177,9 +286,14 @@ pe_status pe_session_eval(pe_session *s, const int32_t *ids, size_t n_ids, size_
     if (first_logit < n_ids && !logits) return pe_fail(PE_ERR_ARG, "logits are asked for but have no place to go");
     pe_status status = pe_session_enter(s);
     if (status) return status;
+    if (n_ids == 1 && ids && is_ahead(s, *ids)) {
+        status = take_ahead(s);
+        if (!status && first_logit == 0) memcpy(logits, s->logits, s->model->config.n_vocab * sizeof *logits);
+        return pe_session_leave(s, status);
+    }
     logits_wanted wanted = {first_logit < n_ids ? logits : NULL, first_logit, n_ids};
     const size_t from = n_ids && first_logit > n_ids - 1 ? n_ids - 1 : first_logit; /* the last is always kept */
-    status = evaluate(s, ids, n_ids, from, take_logits, &wanted);
+    status = evaluate(s, ids, n_ids, 0, from, take_logits, &wanted);
     if (!status) s->has_logits = true;
     return pe_session_leave(s, status);
 }
@@ -219,7 +333,7 @@ pe_status pe_session_score(pe_session *s, const int32_t *ids, size_t n_ids, size
     float *rows = pe_mem_alloc((size_t)SCORE_ROWS * s->model->config.n_vocab, sizeof *rows);
     if (!rows) return pe_session_leave(s, PE_ERR_NOMEM);
     scores_wanted wanted = {ids, n_ids, first, out, rows};
-    status = evaluate(s, ids, n_ids, first, take_scores, &wanted);
+    status = evaluate(s, ids, n_ids, 0, first, take_scores, &wanted);
     if (!status) s->has_logits = true;
     pe_mem_free(rows);
     return pe_session_leave(s, status);
@@ -235,7 +349,7 @@ pe_status pe_session_hidden(pe_session *s, const int32_t *ids, size_t n_ids, flo
     if (!out) return pe_fail(PE_ERR_ARG, "hidden states are asked for but have no place to go");
     pe_status status = pe_session_enter(s);
     if (status) return status;
-    status = evaluate(s, ids, n_ids, 0, take_hidden, out);
+    status = evaluate(s, ids, n_ids, 0, 0, take_hidden, out);
     if (!status) s->has_logits = false;
     return pe_session_leave(s, status);
 }
@@ -250,7 +364,7 @@ const int32_t *pe_session_tokens(const pe_session *s) { return s->tokens; }
 
 uint64_t pe_session_bytes(const pe_session *s) {
     return s->cache.n_pages * (uint64_t)s->cache.page_bytes + s->forward.buffer_bytes +
-           s->token_capacity * sizeof *s->tokens + (uint64_t)s->model->config.n_vocab * sizeof *s->logits;
+           s->token_capacity * sizeof *s->tokens + s->n_rows * (uint64_t)s->model->config.n_vocab * sizeof *s->rows;
 }
 
 pe_status pe_session_rewind(pe_session *s, uint32_t position) {
@@ -259,6 +373,7 @@ pe_status pe_session_rewind(pe_session *s, uint32_t position) {
     if (position > s->position)
         return pe_session_leave(
             s, pe_fail(PE_ERR_ARG, "cannot rewind to position %u: the session is at %u", position, s->position));
+    pe_session_drop_ahead(s);
     if (position < s->position) s->has_logits = false;
     s->position = position;
     pe_kvcache_truncate(&s->cache, position);
@@ -284,6 +399,8 @@ pe_status pe_session_fork(pe_session *s, pe_session **out) {
     memcpy(fork->logits, s->logits, s->model->config.n_vocab * sizeof *s->logits);
     fork->position = s->position;
     fork->has_logits = s->has_logits;
+    memcpy(fork->lookup.success, s->lookup.success, sizeof s->lookup.success);
+    memcpy(fork->lookup.seconds, s->lookup.seconds, sizeof s->lookup.seconds);
     *out = fork;
     return pe_session_leave(s, PE_OK);
 }
@@ -301,7 +418,7 @@ pe_status pe_session_sample(pe_session *s, pe_sampler *sampler, int32_t *id, flo
     pe_status status = pe_session_enter(s);
     if (status) return status;
     status = need_logits(s);
-    if (!status) status = pe_sampler_sample(sampler, s->logits, s->model->config.n_vocab, id, logprob);
+    if (!status) status = pe_sampler_choose(sampler, s->kernels, s->logits, s->model->config.n_vocab, id, logprob);
     return pe_session_leave(s, status);
 }
 

@@ -3,6 +3,7 @@
 #define PE_RUN_SESSION_H
 
 #include "model/forward.h"
+#include "run/lookup.h"
 
 struct pe_session {
     pe_model *model;
@@ -14,8 +15,12 @@ struct pe_session {
     uint64_t memory_limit;
     int32_t *tokens; /* [token_capacity], the first `position` are valid */
     size_t token_capacity;
-    float *logits; /* [n_vocab] of the last evaluated token */
+    float *rows;             /* [n_rows, n_vocab] one, until the session looks ahead */
+    float *logits;           /* [n_vocab] of the last evaluated token: one of the rows */
+    size_t n_rows, max_rows; /* max_rows: as many as looking ahead may take; 1: it does not */
     bool has_logits;
+    uint32_t n_ahead; /* of tokens[position..], evaluated already: their cache and rows wait until they are asked for */
+    pe_lookup lookup;
     atomic_bool cancelled;
     atomic_flag busy;
 };
@@ -25,5 +30,7 @@ pe_status pe_session_enter(pe_session *s);
 pe_status pe_session_leave(pe_session *s, pe_status status);
 /* Have room for n tokens. */
 pe_status pe_session_reserve_tokens(pe_session *s, size_t n);
+/* Forget what was evaluated ahead: for whatever changes the timeline, or what a token gives. */
+void pe_session_drop_ahead(pe_session *s);
 
 #endif

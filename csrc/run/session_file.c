@@ -151,6 +151,7 @@ static pe_status load(pe_session *s, FILE *file, const char *path) {
     if (!status) {
         memcpy(s->tokens, tokens, h.position * sizeof *tokens);
         memcpy(s->logits, logits, n_vocab * sizeof *logits);
+        pe_session_drop_ahead(s);
         const pe_kvcache old = s->cache;
         s->cache = fresh;
         fresh = old;

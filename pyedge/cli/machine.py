@@ -32,16 +32,21 @@ def doctor() -> None:
     import jinja2
     import numpy
 
-    problem: Error | None = None
+    problems: list[Error] = []
+    chosen, forced = "", os.environ.get("PYEDGE_ISA")
     try:
         chosen = _core.isa_select()
+        kernels = f"{chosen} ({f'PYEDGE_ISA={forced}' if forced else 'the best one that is usable'})"
     except Error as error:
-        problem, chosen = error, ""
-    forced = os.environ.get("PYEDGE_ISA")
-    why = f"PYEDGE_ISA={forced}" if forced else "the best one that is usable"
-    threads, allowed, quota, forced_threads = _core.threads_explain()
+        problems.append(error)
+        kernels = f"none: {error}"
+    count, allowed, quota, forced_threads = _core.threads_explain()
     reasons = [f"{allowed} processors allowed", f"cgroup quota {quota:g}" if quota > 0 else "no cgroup quota"]
-    reasons.append(f"PYEDGE_THREADS={forced_threads}" if forced_threads else "PYEDGE_THREADS not set")
+    wish = f"PYEDGE_THREADS={os.environ.get('PYEDGE_THREADS')}"
+    threads = f"{count} ({', '.join([*reasons, wish if forced_threads else 'PYEDGE_THREADS not set'])})"
+    if forced_threads < 0:
+        problems.append(Error(f"{wish} cannot be followed; expected a number from 1 to 512"))
+        threads = f"none: {problems[-1]}"
     cache = hub.cache_dir()
     here = [entry.name for entry in hub.entries() if hub.cached(entry.name)]
     rows = [
@@ -50,8 +55,8 @@ def doctor() -> None:
         ("packages", f"numpy {numpy.__version__}, jinja2 {jinja2.__version__}"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("processor", cpu_name()),
-        ("kernels", f"{chosen} ({why})" if chosen else f"none: {problem}"),
-        ("threads", f"{threads} ({', '.join(reasons)})"),
+        ("kernels", kernels),
+        ("threads", threads),
         ("memory", _memory()),
         ("cache", f"{cache} ({'writable' if _writable(cache) else 'not writable: set PYEDGE_CACHE'})"),
         ("models", ", ".join(here) or "none fetched yet"),
@@ -66,8 +71,8 @@ def doctor() -> None:
             for name, usable, reason in _core.isas()
         ),
     )
-    if problem is not None:
-        raise problem
+    if problems:
+        raise problems[0]
 
 
 def _memory() -> str:

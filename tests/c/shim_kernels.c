@@ -25,7 +25,7 @@ size_t pe_test_kernels_size(void) { return sizeof(pe_kernels); }
 /* Scales [n / 32] and mins [mins * n / 32] of a row. False for a type that has no integer weights. */
 bool pe_test_scales(int type, const uint8_t *row, size_t n, float *scale, float *min) {
     switch (type) {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) SCALES_##kind(number, lower, elements, mins)
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) SCALES_##kind(number, lower, elements, mins)
 #include "quant/quants.def"
 #undef PE_QUANT
     default:

@@ -29,7 +29,7 @@ void pe_test_float_to_half(const float *in, uint16_t *out, size_t n);
 /* n weights of a row as scale * integer + min. False for a type that has no integer weights. */
 bool pe_test_unpack(int type, const uint8_t *row, size_t n, float *out) {
     switch (type) {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) UNPACK_##kind(number, lower, elements, mins)
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) UNPACK_##kind(number, lower, elements, mins)
 #include "quant/quants.def"
 #undef PE_QUANT
     default:
@@ -49,7 +49,7 @@ bool pe_test_unpack(int type, const uint8_t *row, size_t n, float *out) {
 /* The integers of the same weights. */
 bool pe_test_integers(int type, const uint8_t *row, size_t n, int16_t *out) {
     switch (type) {
-#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins) INTEGERS_##kind(number, lower)
+#define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest) INTEGERS_##kind(number, lower)
 #include "quant/quants.def"
 #undef PE_QUANT
     default:

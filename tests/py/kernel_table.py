@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +55,10 @@ TYPES: Final = {
 }
 INTS: Final = [name for name, row in TYPES.items() if row.is_int]
 FLOATS: Final = [name for name, row in TYPES.items() if not row.is_int]
+NUMPY_TYPES: Final = {
+    **{"F16": "<f2", "F32": "<f4", "F64": "<f8"},
+    **{"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"},
+}
 ISAS: Final = [row[0] for row in _rows("kernels/isas.def", "PE_ISA")]
 
 
@@ -95,10 +99,17 @@ def isa_names(library: CLibrary) -> Iterator[tuple[str, bool, str]]:
         index += 1
 
 
-def halves(library: CLibrary, row: QuantType) -> list[int]:
-    """Where in a block its half-precision scale and min lie."""
-    fields = library.ffi.typeof(f"pe_{row.lower}_block").fields
-    return [field.offset for name, field in fields if name in ("d", "m", "dmin")]
+def put_scales(library: CLibrary, row: QuantType, raw: Bytes, draw: Callable[[], Floats]) -> None:
+    """Scales and mins of blocks [n, size], drawn for each of them: [n] finite values."""
+    for name, field in library.ffi.typeof(f"pe_{row.lower}_block").fields:
+        at, size = field.offset, library.ffi.sizeof(field.type)
+        if name in ("d", "m", "dmin"):
+            raw[:, at : at + size] = draw().astype(f"<f{size}")[:, None].view(np.uint8)
+        elif name == "e":  # of MXFP4: a power of two, whose sign is lost
+            raw[:, at] = 128 + np.rint(np.log2(np.maximum(np.abs(draw()), 2.0**-14)))
+    if row.name == "IQ1_M":  # a nibble of a half in each word of scales
+        nibbles = draw().astype("<f2").view("<u2")[:, None] >> np.array([0, 4, 8, 12], np.uint16) & 15
+        raw[:, 49::2] = raw[:, 49::2] & 15 | nibbles.astype(np.uint8) << 4
 
 
 def random_weights(
@@ -110,10 +121,11 @@ def random_weights(
         values = rng.standard_normal((n_rows, n)).astype(np.float32)
         if row.name == "BF16":
             return (values.view(np.uint32) >> 16).astype("<u2").view(np.uint8)
-        return values.astype({"F32": "<f4", "F16": "<f2"}[row.name]).view(np.uint8)
+        if row.name.startswith("I"):
+            values *= 25
+        return values.astype(NUMPY_TYPES[row.name]).view(np.uint8)
     raw = rng.integers(0, 256, (n_rows * n // row.elements, row.size), np.uint8)
-    for at in halves(library, row):
-        raw[:, at : at + 2] = rng.normal(0, spread, (len(raw), 1)).astype("<f2").view(np.uint8)
+    put_scales(library, row, raw, lambda: rng.normal(0, spread, len(raw)))
     return raw.reshape(n_rows, -1)
 
 
@@ -171,6 +183,7 @@ class Kernels:
         self.table = out[0]
         self.name: str = self.ffi.string(self.table.name).decode()
         self.tile: int = self.table.tile_tokens
+        self.few: int = library.lib.PE_FEW
         self.memory = Memory(library)
 
     def floats(self, array: Array) -> Any:
@@ -181,34 +194,26 @@ class Kernels:
         assert array.flags.c_contiguous
         return self.ffi.cast("uint8_t *", array.ctypes.data)
 
-    def quantize_row(self, x: Floats) -> tuple[Array, Floats, Floats]:
-        n = x.size
-        q = self.memory.output(n, np.int16)
-        scale, total = self.memory.output(n // GROUP), self.memory.output(n // GROUP * 2)
-        pointer = self.ffi.cast("int16_t *", q.ctypes.data)
-        self.table.quantize_row(pointer, self.floats(scale), self.floats(total), self.floats(x), n)
+    def quantize(self, x: Floats) -> tuple[Array, Floats, Floats]:
+        """x [n_tokens, n] as gemv (one token) and gemm read it, whole tiles from PE_FEW + 1 tokens on. Scales and sums
+        of many tokens come back as [tiles, n / 32, tile] and [tiles, n / 16, tile], else one row a token."""
+        n_tokens, n = x.shape
+        tiles = -(-n_tokens // self.tile) if n_tokens > self.few else 0
+        rows = tiles * self.tile or n_tokens
+        q = self.memory.output((rows, n * (self.table.act_parts if tiles else 1)), np.int16)
+        scale, total = self.memory.output((rows, n // GROUP)), self.memory.output((rows, n // GROUP * 2))
+        scratch = self.memory.output(self.library.lib.pe_test_gemm_scratch(n), np.uint8)
+        act = self.act(x, (q, scale, total))
+        for first in range(0, n_tokens, self.tile):  # as the stages of a forward pass do, a tile at a time
+            end = min(first + self.tile, n_tokens)
+            self.table.quantize(act, first, end, self.ffi.cast("void *", scratch.ctypes.data))
+        if tiles:
+            scale, total = scale.reshape(tiles, -1, self.tile), total.reshape(tiles, -1, self.tile)
         return q, scale, total
 
-    def quantize_tiles(self, x: Floats) -> tuple[Array, Floats, Floats]:
-        """x [n_tokens, n] in tiles: q [tiles, n / 2, tile, 2], scale [tiles, n / 32, tile], sum likewise."""
-        n_tokens, n = x.shape
-        tile, tiles = self.tile, -(-n_tokens // self.tile)
-        q = self.memory.output((tiles, n // 2, tile, 2), np.int16)
-        scale = self.memory.output((tiles, n // GROUP, tile))
-        total = self.memory.output((tiles, n // GROUP * 2, tile))
-        scratch = self.memory.output(2 * n)
-        for i in range(tiles):
-            part = x[i * tile : (i + 1) * tile]
-            self.table.quantize_tile(
-                self.ffi.cast("int16_t *", q[i].ctypes.data),
-                self.floats(scale[i]),
-                self.floats(total[i]),
-                self.floats(part),
-                len(part),
-                n,
-                self.floats(scratch),
-            )
-        return q, scale, total
+    def quantize_row(self, x: Floats) -> tuple[Array, Floats, Floats]:
+        q, scale, total = self.quantize(x.reshape(1, -1))
+        return q[0], scale[0], total[0]
 
     def act(self, x: Floats, quantised: tuple[Array, Floats, Floats] | None) -> Any:
         """A pe_act over x [n_tokens, n]; the caller keeps the arrays alive."""
@@ -235,7 +240,7 @@ class Kernels:
         fenced = self.memory.fenced
         n_tokens, n = x.shape
         stride = len(w) if stride is None else stride
-        parts = tuple(fenced(part) for part in self.quantize_tiles(x)) if row.is_int else None
+        parts = tuple(fenced(part) for part in self.quantize(x)) if row.is_int else None
         inputs, weights = fenced(x), fenced(w)
         y = self.memory.output((n_tokens, stride))
         scratch = self.memory.output(self.library.lib.pe_test_gemm_scratch(n), np.uint8)

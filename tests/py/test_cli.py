@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import pty
@@ -157,6 +155,57 @@ def test_doctor():
     assert "scalar (PYEDGE_ISA=scalar)" in succeed("doctor", PYEDGE_ISA="scalar")
     done = run("doctor", PYEDGE_ISA="abacus")
     assert done.returncode == 1 and "abacus" in done.stderr.splitlines()[-1]
+    assert "none:" in done.stdout and "scalar" in done.stdout  # it goes on and tells the rest
+
+
+def test_doctor_gives_a_reason_for_every_instruction_set():
+    from pyedge import _core
+
+    lines = succeed("doctor").splitlines()
+    for name, usable, reason in _core.isas():
+        (line,) = (line for line in lines if re.match(rf"{name}( \*)?  ", line))
+        assert ("yes" if usable else "no") in line.split() and reason and reason in line
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "10000", "many", "2x", "99999999999999999999"])
+def test_thread_counts_are_refused(threads, smollm2):
+    """In the environment and as an option; the message names what was given and what would be right."""
+    done = run("doctor", PYEDGE_THREADS=threads)
+    assert done.returncode == 1 and f"PYEDGE_THREADS={threads}" in done.stderr and "1 to 512" in done.stderr
+    asked = ("generate", "Hi", "-n", "1", "-m", smollm2)
+    done = run(*asked, PYEDGE_THREADS=threads)
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch(rf"pyedge: PYEDGE_THREADS is '{threads}'; .*1 to 512\n", done.stderr)
+    done = run(*asked, "-t", threads)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert "threads" in done.stderr
+    if re.fullmatch(r"-?\d+", threads):
+        assert "1 to 512" in done.stderr and threads in done.stderr
+        with pytest.raises(ValueError, match="1 to 512"):
+            pyedge.Model(smollm2, threads=int(threads))
+
+
+def test_the_number_of_threads_that_was_asked_for_wins(smollm2):
+    """PYEDGE_THREADS is the default, not a limit; an empty one is none."""
+    asked = ("generate", "Hi", "-n", "1", "-m", smollm2, "--temp", "0")
+    assert succeed(*asked, "-t", "1", PYEDGE_THREADS="many") == succeed(*asked, PYEDGE_THREADS="")
+
+
+def test_instruction_sets_that_cannot_be_used(smollm2):
+    from pyedge import _core
+
+    asked = ("generate", "Hi", "-n", "1", "-m", smollm2)
+    done = run(*asked, PYEDGE_ISA="abacus")
+    assert done.returncode == 1 and re.fullmatch(r"pyedge: PYEDGE_ISA 'abacus' .*scalar.*\n", done.stderr)
+    done = run("bench", "-m", smollm2, "--isa", "abacus")
+    assert done.returncode == 2 and re.fullmatch(r"pyedge: .*'abacus'.*\n", done.stderr)
+    lacking = [(name, reason) for name, usable, reason in _core.isas() if not usable]
+    if not lacking:
+        pytest.skip("this machine runs every instruction set of this build")
+    name, reason = lacking[-1]
+    for done in (run(*asked, PYEDGE_ISA=name), run("bench", "-m", smollm2, "--isa", name)):
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert name in done.stderr and reason in done.stderr
 
 
 def test_tokenize(smollm2):
@@ -177,48 +226,6 @@ def test_perplexity(smollm2, tmp_path):
         succeed("perplexity", "-f", "-", "-m", smollm2, "-c", "32", "--json", stdin=text.read_text())
     )
     assert told["perplexity"] == pytest.approx(value, rel=1e-3)
-
-
-COLUMNS = [
-    "model_filename",
-    "model_type",
-    "model_size",
-    "model_n_params",
-    "cpu_info",
-    "isa",
-    "n_threads",
-    "n_prompt",
-    "n_gen",
-    "n_depth",
-    "samples_ts",
-    "avg_ts",
-    "stddev_ts",
-    "median_ts",
-    "load_ms",
-    "ttft_ms",
-    "peak_rss_bytes",
-    "weights_gb_per_s",
-    "output_hash",
-]
-
-
-def test_bench(smollm2):
-    arguments = ("bench", "-m", smollm2, "-p", "16", "-n", "4", "-d", "0,8", "-t", "1,2", "-r", "2")
-    rows = json.loads(succeed(*arguments, "-o", "json"))
-    assert len(rows) == 8
-    for row in rows:
-        assert list(row) == COLUMNS
-        assert len(row["samples_ts"]) == 2 and row["median_ts"] > 0
-        assert (row["ttft_ms"] is None) == (row["n_prompt"] == 0)
-    for n_depth in (0, 8):  # one seed, one model, one instruction set: threads change nothing
-        for kind in ("n_prompt", "n_gen"):
-            hashes = {row["output_hash"] for row in rows if row["n_depth"] == n_depth and row[kind]}
-            assert len(hashes) == 1
-    short = ("bench", "-m", smollm2, "-p", "0", "-n", "2", "-r", "1")
-    assert next(csv.DictReader(io.StringIO(succeed(*short, "-o", "csv"))))["n_gen"] == "2"
-    assert "| tg2 |" in succeed(*short)
-    line = json.loads(succeed(*short, "-o", "jsonl", "--isa", "scalar"))
-    assert line["isa"] == "scalar"
 
 
 # ---- the conversation --------------------------------------------------------------------------------------

@@ -68,13 +68,14 @@ def test_table_can_be_had_by_name(library: Any) -> None:
 
 def test_every_slot_is_filled_and_tested(kernels: Kernels) -> None:
     fields = dict(kernels.ffi.typeof("pe_kernels").fields)
-    assert set(fields) - {"name", "tile_tokens"} == {
-        *("quantize_row", "quantize_tile", "gemv", "gemm"),
+    assert set(fields) - {"name", "tile_tokens", "act_parts"} == {
+        *("quantize", "gemv", "gemm"),
         *("rms_norm", "add", "scale", "silu_mul", "gelu_tanh_mul", "rope"),
-        *("kv_store", "attend", "max", "sum_exp"),
+        *("kv_store", "attend", "attend_join", "max", "any_nan", "sum_exp", "read_sum"),
+        "fits",  # test_quantize_types.py
     }, "a slot without a test"
     null = kernels.ffi.NULL
-    for name in set(fields) - {"gemv", "gemm", "tile_tokens"}:
+    for name in set(fields) - {"gemv", "gemm", "tile_tokens", "act_parts"}:
         assert getattr(kernels.table, name) != null
     for row in TYPES.values():
         assert kernels.table.gemv[row.slot] != null and kernels.table.gemm[row.slot] != null
@@ -155,21 +156,22 @@ def test_quantize_row(kernels: Kernels, kind: str) -> None:
         assert (np.abs(x[~alive]) <= 1.7e-33).all()
 
 
-def test_quantize_tile_is_quantize_row_rearranged(kernels: Kernels) -> None:
+def test_tokens_are_quantised_alone(kernels: Kernels) -> None:
+    """Scales and sums of any number of tokens are those of each token; the integers lie as gemm wants them."""
     n, tile = 96, kernels.tile
-    for n_tokens in range(1, tile + 1):
+    for n_tokens in (2, kernels.few, kernels.few + 1, 2 * tile, 2 * tile + 1):
         x = np.stack([activations(KINDS[t % len(KINDS)], n, seed=t) for t in range(n_tokens)])
-        q, scale, total = kernels.quantize_tiles(kernels.memory.fenced(x))
+        got = kernels.quantize(kernels.memory.fenced(x))
         kernels.memory.check()
-        expected = [
-            np.zeros((tile, size), kind) for size, kind in ((n, "i2"), (n // 32, "f4"), (n // 16, "f4"))
-        ]
-        for t in range(n_tokens):
-            for room, part in zip(expected, kernels.quantize_row(x[t]), strict=True):
-                room[t] = part
-        np.testing.assert_array_equal(q[0], expected[0].reshape(tile, n // 2, 2).transpose(1, 0, 2))
-        np.testing.assert_array_equal(scale[0], expected[1].T)
-        np.testing.assert_array_equal(total[0], expected[2].T)
+        alone = [np.stack(parts) for parts in zip(*(kernels.quantize_row(line) for line in x), strict=True)]
+        if n_tokens <= kernels.few:
+            for many, one in zip(got, alone, strict=True):
+                np.testing.assert_array_equal(many, one)
+            continue
+        for many, one in zip(got[1:], alone[1:], strict=True):
+            by_token = many.transpose(0, 2, 1).reshape(-1, many.shape[1])
+            np.testing.assert_array_equal(by_token[:n_tokens], one)
+            assert not by_token[n_tokens:].any()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -270,10 +272,10 @@ def test_gemm_gives_each_token_the_bits_of_gemv(kernels: Kernels, name: str) -> 
     for n in lengths(row)[:4] if row.is_int else (1, 7, 33, 80, 576):
         w = kt.random_weights(kernels.library, row, 16, n, seed=n)
         kinds = ("normal", "outlier", "zero", "normal")
-        x = np.stack([activations(kinds[t % 4], n, seed=t) for t in range(kernels.tile + 3)])
+        x = np.stack([activations(kinds[t % 4], n, seed=t) for t in range(kernels.few + kernels.tile + 3)])
         alone = np.stack([kernels.gemv(row, w, line) for line in x])
-        for n_tokens in range(1, len(x) + 1):
-            for n_rows in (1, 5, 16) if n_tokens < 4 else (16,):
+        for n_tokens in range(2, len(x) + 1):
+            for n_rows in (1, 5, 16) if n_tokens in (2, 3, len(x)) else (16,):
                 got = kernels.gemm(row, w[:n_rows], x[:n_tokens], stride=n_rows + 3)
                 assert_same_bits(got, np.ascontiguousarray(alone[:n_tokens, :n_rows]), f"n = {n}")
 
@@ -283,9 +285,10 @@ def test_gemm_of_any_panel(kernels: Kernels, n_rows: int) -> None:
     for name in ("Q4_1", "Q6_K", "F16"):
         row = TYPES[name]
         w = kt.random_weights(kernels.library, row, 16, 256, seed=n_rows)
-        x = np.stack([activations("normal", 256, seed=t) for t in range(3)])
-        expected = np.ascontiguousarray(kernels.gemm(row, w, x)[:, :n_rows])
-        assert_same_bits(kernels.gemm(row, w[:n_rows], x, stride=40), expected)
+        for n_tokens in (3, kernels.few + 3):
+            x = np.stack([activations("normal", 256, seed=t) for t in range(n_tokens)])
+            expected = np.ascontiguousarray(kernels.gemm(row, w, x)[:, :n_rows])
+            assert_same_bits(kernels.gemm(row, w[:n_rows], x, stride=40), expected)
 
 
 def decoded(library: Any, row: QuantType, w: Bytes, n: int) -> Floats:
@@ -320,13 +323,13 @@ def test_integer_products_are_near_the_exact_ones(kernels: Kernels, name: str) -
 def test_extreme_integers_do_not_overflow(kernels: Kernels, fused: bool, name: str, fill: int) -> None:
     row, n = TYPES[name], 256
     w = np.full((9, n // row.elements, row.size), fill, np.uint8)
-    for at in kt.halves(kernels.library, row):
-        w[:, :, at : at + 2] = np.array([1], "<f2").view(np.uint8)
+    kt.put_scales(kernels.library, row, w.reshape(-1, row.size), lambda: np.ones(w.size // row.size))
     w = w.reshape(9, -1)
     for sign in (1, -1):
-        x = np.full((2, n), sign * Q_MAX, np.float32)
+        x = np.full((kernels.few + 1, n), sign * Q_MAX, np.float32)
         expected = integer_product(kernels.library, row, w, x, fused)
         assert_same_bits(kernels.gemv(row, w, x[0]), expected[0])
+        assert_same_bits(kernels.gemm(row, w, x[:2]), expected[:2])
         assert_same_bits(kernels.gemm(row, w, x), expected)
 
 
@@ -339,10 +342,11 @@ def test_the_largest_integer_product_is_exact(kernels: Kernels) -> None:
     w[:, :, offsets["d"] : offsets["d"] + 2] = np.array([1], "<f2").view(np.uint8)
     w = w.reshape(11, -1)
     for sign in (1, -1):
-        x = np.full((kernels.tile + 1, n), sign * Q_MAX, np.float32)
+        x = np.full((kernels.few + 1, n), sign * Q_MAX, np.float32)
         exact = sign * n * 4096 * Q_MAX
         assert np.float32(exact) == exact
         assert (kernels.gemv(row, w, x[0]) == exact).all()
+        assert (kernels.gemm(row, w, x[:2]) == exact).all()
         assert (kernels.gemm(row, w, x) == exact).all()
 
 
@@ -361,21 +365,35 @@ def test_float_products(kernels: Kernels, name: str, n: int) -> None:
     assert (error <= (n + 4) * EPS * (np.abs(weights) @ np.abs(x))).all()
 
 
+def all_values(name: str) -> tuple[Bytes, Floats]:
+    """Weights [n, size] of a float type, extremes included, and what they are worth."""
+    rng = np.random.default_rng(1)
+    if name in ("F16", "BF16"):
+        codes = np.arange(0x7C00 if name == "F16" else 0x7F80, dtype=np.uint16)[:: 1 if name == "F16" else 5]
+        values = codes.view(np.float16).astype(np.float32)
+        if name == "BF16":
+            values = (codes.astype(np.uint32) << 16).view(np.float32)
+        return codes.astype("<u2").view(np.uint8).reshape(-1, 2), values
+    kind = np.dtype(kt.NUMPY_TYPES[name])
+    if name.startswith("I"):
+        info = np.iinfo(kind)
+        numbers = rng.integers(info.min, info.max, 4096, kind.newbyteorder("="), endpoint=True)
+        numbers[:4] = info.min, info.max, 0, -1
+    else:
+        words = rng.integers(0, 0x7F800000, 4096, np.uint32)
+        words[:4] = 0, 1, 0x007FFFFF, 0x7F7FFFFF
+        numbers = words.view(np.float32).astype(kind)
+        if name == "F64":
+            numbers[4:] *= 1 + rng.random(4092) * 1e-8  # between two floats, mostly
+            numbers[4:] = np.minimum(numbers[4:], np.finfo(np.float32).max)
+    return numbers.view(np.uint8).reshape(4096, -1), numbers.astype(np.float32)
+
+
 @pytest.mark.parametrize("name", FLOATS)
 def test_every_float_weight_is_read_exactly(kernels: Kernels, name: str) -> None:
     """One weight a row times 1: subnormals and the largest values included, in every lane and in the tail."""
     row = TYPES[name]
-    if name == "F32":
-        codes = np.random.default_rng(1).integers(0, 0x7F800000, 4096, np.uint32)
-        codes[:4] = 0, 1, 0x007FFFFF, 0x7F7FFFFF
-        values = codes.view(np.float32)
-        raw = values.view(np.uint8).reshape(-1, 4)
-    else:
-        codes = np.arange(0x7C00 if name == "F16" else 0x7F80, dtype=np.uint16)[:: 1 if name == "F16" else 5]
-        raw = codes.astype("<u2").view(np.uint8).reshape(-1, 2)
-        values = codes.view(np.float16).astype(np.float32)
-        if name == "BF16":
-            values = (codes.astype(np.uint32) << 16).view(np.float32)
+    raw, values = all_values(name)
     n = 19
     w = np.zeros((len(raw), n, raw.shape[1]), np.uint8)
     place = np.arange(len(raw)) % n

@@ -247,7 +247,8 @@ class Query:
     scale: float = 0.125
     gap: int = 5  # floats between the heads of one token and those of the next
 
-    def run(self, kernels: Kernels, cache: Cache, in_place: bool = False) -> Floats:
+    def run(self, kernels: Kernels, cache: Cache, in_place: bool = False, span: int | None = None) -> Floats:
+        """With `span` only that span, unfinished: [n_tokens * n_group, head_dim + 2]."""
         n_tokens, n_group, head_dim = self.q.shape
         stride, width = n_group * head_dim + self.gap, n_group * head_dim
         rows = np.full((n_tokens, stride), np.nan, np.float32)
@@ -277,6 +278,12 @@ class Query:
                 "scratch": kernels.floats(scratch),
             },
         )
+        if span is not None:
+            partial = kernels.memory.output((n_tokens * n_group, head_dim + 2))
+            job.partial, job.span = kernels.floats(partial), span
+            kernels.table.attend(job)
+            kernels.memory.check()
+            return partial
         kernels.table.attend(job)
         kernels.memory.check()
         padded = np.append(out, np.full(self.gap, np.nan, np.float32)).reshape(n_tokens, stride)
@@ -370,6 +377,40 @@ def test_attend_alone_gives_the_bits_of_the_block(
             if part := q[:, heads].shape[1]:
                 some = Query(np.ascontiguousarray(q[:, heads]), position, window).run(kernels, cache)
                 assert_same_bits(some, np.ascontiguousarray(block[:, heads]), f"{part} heads of {n_group}")
+
+
+def test_any_nan(kernels: Kernels) -> None:
+    for n in (1, 15, 16, 17, 100):
+        x = np.linspace(-3e38, 3e38, n, dtype=np.float32)
+        x[:: max(n // 3, 1)] = [np.inf, -np.inf][n % 2]
+        assert not kernels.table.any_nan(kernels.floats(kernels.memory.fenced(x)), n)
+        for i in range(n):
+            bad = x.copy()
+            bad[i] = np.nan
+            assert kernels.table.any_nan(kernels.floats(kernels.memory.fenced(bad)), n)
+
+
+@pytest.mark.parametrize("head_dim", [7, 64, 80])
+@pytest.mark.parametrize(("position", "n_tokens", "window"), [(1100, 1, 0), (1023, 3, 0), (1300, 2, 600)])
+def test_attend_in_spans_gives_the_bits_of_the_whole(
+    kernels: Kernels, head_dim: int, position: int, n_tokens: int, window: int
+) -> None:
+    """Spans may be done by several tasks and joined; the result is that of one task, in bits."""
+    cache = filled(kernels, position + n_tokens, head_dim, f32=False)
+    rng = np.random.default_rng(3)
+    query = Query(rng.standard_normal((n_tokens, 3, head_dim)).astype(np.float32), position, window)
+    whole = query.run(kernels, cache).reshape(-1, head_dim)
+    length = kernels.library.lib.PE_PAGE * kernels.library.lib.PE_SPAN
+    first = max(position + 1 - window, 0) // length if window else 0
+    spans = [query.run(kernels, cache, span=i) for i in range(first, (position + n_tokens - 1) // length + 1)]
+    assert len(spans) > 1
+    scratch = kernels.memory.output(kernels.library.lib.pe_test_attend_scratch(head_dim))
+    for i, expected in enumerate(whole):
+        parts, out = np.stack([span[i] for span in spans]), kernels.memory.output(head_dim)
+        arguments = kernels.floats(parts), head_dim + 2, len(spans), head_dim, kernels.floats(scratch)
+        kernels.table.attend_join(kernels.floats(out), *arguments)
+        kernels.memory.check()
+        assert_same_bits(out, np.ascontiguousarray(expected))
 
 
 @pytest.mark.parametrize("place", [0, 5, 63, 64, 100, 129])

@@ -179,7 +179,7 @@ def in_threads(*functions: Callable[[], None]) -> None:
 def test_threads_do_not_change_the_logits(model: Model, isa: str, kv_type: str) -> None:
     ids = model.ids(75)
     expected = model.session(isa=isa, kv_type=kv_type).eval(ids)
-    following = model.ids(3, seed=1)
+    following = model.ids(22, seed=1)
     for n_threads in (2, 3):
         session = model.session(isa=isa, kv_type=kv_type, n_threads=n_threads)
         assert model.core.lib.pe_session_threads(session.handle) == n_threads
@@ -187,8 +187,11 @@ def test_threads_do_not_change_the_logits(model: Model, isa: str, kv_type: str) 
         session.rewind(40)
         single = model.session(isa=isa, kv_type=kv_type)
         single.eval(ids[:40])
-        for token in following:  # decoding shares out work in another way
-            assert_same(session.eval([token]), single.eval([token]), f"{n_threads} threads")
+        start = 0
+        for size in (1, 1, 1, 2, 5, 12):  # one token and a few share out work in other ways
+            part = following[start : start + size]
+            assert_same(session.eval(part), single.eval(part), f"{n_threads} threads, {size} tokens")
+            start += size
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "f32"])
@@ -300,7 +303,8 @@ def test_two_sessions_of_one_model_at_once(model: Model) -> None:
 
 def test_a_session_in_use_is_busy(small: Model) -> None:
     lib, session = small.core.lib, small.session()
-    ids, calls = small.ids(400), ["eval", "rewind", "fork", "sample", "top", "score", "hidden"]
+    ids = small.ids(400)
+    calls = ["eval", "rewind", "fork", "sample", "top", "score", "hidden", "read_weights"]
     statuses: set[int] = set()
     done = threading.Event()
 
@@ -327,6 +331,7 @@ def test_a_session_in_use_is_busy(small: Model) -> None:
             "top": lambda: lib.pe_session_top(session.handle, 3, few, room),
             "score": lambda: lib.pe_session_score(session.handle, [1, 2], 2, 0, room),
             "hidden": lambda: lib.pe_session_hidden(session.handle, [1], 1, room),
+            "read_weights": lambda: lib.pe_session_read_weights(session.handle, ffi.NULL),
         }
         assert set(attempts) == set(calls)
         for name in calls:
@@ -451,6 +456,23 @@ def test_thread_counts(small: Model) -> None:
     many = small.session(n_threads=16)
     ids = small.ids(40)
     assert_same(many.eval(ids), small.session().eval(ids))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "513", "10000", "two", "2 threads", "99999999999999999999"])
+def test_environment_with_a_wrong_number_of_threads(
+    small: Model, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib, ffi = small.core.lib, small.core.ffi
+    monkeypatch.setenv("PYEDGE_THREADS", text)
+    status, handle = small.try_session(n_threads=0)
+    assert status == lib.PE_ERR_ARG and handle == ffi.NULL
+    assert f"PYEDGE_THREADS is '{text}'" in small.core.error() and "1 to 512" in small.core.error()
+    forced = ffi.new("int *")
+    assert lib.pe_threads_explain(ffi.NULL, ffi.NULL, forced) == lib.pe_threads_default() >= 1
+    assert forced[0] == -1
+    assert lib.pe_session_threads(small.session(n_threads=2).handle) == 2
+    monkeypatch.setenv("PYEDGE_THREADS", "3")
+    assert lib.pe_session_threads(small.session(n_threads=0).handle) == 3
 
 
 def test_unknown_names(small: Model, core: Any) -> None:

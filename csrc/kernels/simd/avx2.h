@@ -11,7 +11,8 @@
 #endif
 #include "kernels/simd/x86_rows.h"
 
-enum { PE_VF = 8, PE_TILE_ROWS = 4 };
+enum { PE_VF = 8, PE_TILE_ROWS = 8 };
+#define PE_UNROLL_STEPS _Pragma("GCC unroll 2") /* of the innermost loop of gemm */
 typedef __m256 vf;
 typedef __m256i vt, vt_pairs; /* int32 sums of PE_VF tokens; int16 pairs of as many */
 
@@ -58,11 +59,32 @@ static inline void vf_store_s16(int16_t *p, vf a) {
 }
 
 static inline vt vt_zero(void) { return _mm256_setzero_si256(); }
+static inline vt vt_add(vt a, vt b) { return _mm256_add_epi32(a, b); }
 /* acc[t] += x[t][0] * w[0] + x[t][1] * w[1]; x [PE_VF, 2], w two int16 */
 static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
     return pe_dot_step(acc, x, _mm256_set1_epi32(pe_load_s32((const uint8_t *)w)));
 }
 static inline vt_pairs vt_load(const int16_t *x) { return _mm256_loadu_si256((const __m256i *)x); }
+static inline void vt_store(int16_t *x, vt_pairs a) { _mm256_storeu_si256((__m256i *)x, a); }
 static inline vf vt_float(vt a) { return _mm256_cvtepi32_ps(a); }
+/* 16 bytes of rows 0 and 4 from p on */
+static inline __m256i pe_halves(const int16_t *p, size_t stride) {
+    __m256i a = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_inserti128_si256(a, _mm_loadu_si128((const __m128i *)(p + 4 * stride)), 1);
+}
+/* The first n pairs of rows 0..7 as columns: out[i] holds pair i of each row. Rows lie `stride` int16 apart; n is a
+ * multiple of 4. */
+static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t stride) {
+    for (size_t i = 0; i < n / 4; i++, p += 8) {
+        const __m256i r0 = pe_halves(p, stride), r1 = pe_halves(p + stride, stride);
+        const __m256i r2 = pe_halves(p + 2 * stride, stride), r3 = pe_halves(p + 3 * stride, stride);
+        const __m256i a = _mm256_unpacklo_epi32(r0, r1), b = _mm256_unpackhi_epi32(r0, r1);
+        const __m256i c = _mm256_unpacklo_epi32(r2, r3), d = _mm256_unpackhi_epi32(r2, r3);
+        out[4 * i] = _mm256_unpacklo_epi64(a, c);
+        out[4 * i + 1] = _mm256_unpackhi_epi64(a, c);
+        out[4 * i + 2] = _mm256_unpacklo_epi64(b, d);
+        out[4 * i + 3] = _mm256_unpackhi_epi64(b, d);
+    }
+}
 
 #endif

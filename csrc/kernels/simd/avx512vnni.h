@@ -9,7 +9,8 @@
 #define pe_dot_step(acc, a, b) _mm256_dpwssd_epi32(acc, a, b)
 #include "kernels/simd/x86_rows.h"
 
-enum { PE_VF = 16, PE_TILE_ROWS = 8 };
+enum { PE_VF = 16, PE_TILE_ROWS = 16 };
+#define PE_UNROLL_STEPS _Pragma("GCC unroll 16") /* of the innermost loop of gemm */
 typedef __m512 vf;
 typedef __m512i vt, vt_pairs; /* int32 sums of PE_VF tokens; int16 pairs of as many */
 
@@ -50,10 +51,34 @@ static inline void vf_store_s16(int16_t *p, vf a) {
 }
 
 static inline vt vt_zero(void) { return _mm512_setzero_si512(); }
+static inline vt vt_add(vt a, vt b) { return _mm512_add_epi32(a, b); }
 static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
     return _mm512_dpwssd_epi32(acc, x, _mm512_set1_epi32(pe_load_s32((const uint8_t *)w)));
 }
 static inline vt_pairs vt_load(const int16_t *x) { return _mm512_loadu_si512(x); }
+static inline void vt_store(int16_t *x, vt_pairs a) { _mm512_storeu_si512(x, a); }
 static inline vf vt_float(vt a) { return _mm512_cvtepi32_ps(a); }
+/* 16 bytes of rows 0, 4, 8, 12 from p on */
+static inline __m512i pe_quarter(const int16_t *p, size_t stride) {
+    __m512i a = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
+    a = _mm512_inserti32x4(a, _mm_loadu_si128((const __m128i *)(p + 4 * stride)), 1);
+    a = _mm512_inserti32x4(a, _mm_loadu_si128((const __m128i *)(p + 8 * stride)), 2);
+    return _mm512_inserti32x4(a, _mm_loadu_si128((const __m128i *)(p + 12 * stride)), 3);
+}
+/* The first n pairs of rows 0..15 as columns: out[i] holds pair i of each row. Rows lie `stride` int16 apart; n is a
+ * multiple of 4. */
+static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t stride) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < n / 4; i++, p += 8) {
+        const __m512i r0 = pe_quarter(p, stride), r1 = pe_quarter(p + stride, stride);
+        const __m512i r2 = pe_quarter(p + 2 * stride, stride), r3 = pe_quarter(p + 3 * stride, stride);
+        const __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpackhi_epi32(r0, r1);
+        const __m512i c = _mm512_unpacklo_epi32(r2, r3), d = _mm512_unpackhi_epi32(r2, r3);
+        out[4 * i] = _mm512_unpacklo_epi64(a, c);
+        out[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
+        out[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
+        out[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+}
 
 #endif

@@ -38,6 +38,21 @@ static inline vq vq_load_nibbles(const uint8_t *p) {
     return r;
 }
 
+/* The same, each nibble replaced by the value that it numbers. */
+static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
+    vq r = vq_load_nibbles(p);
+    for (int i = 0; i < 32; i++) r.v[i] = values[r.v[i]];
+    return r;
+}
+
+/* Four times eight signed bytes, lane 0 in the lowest byte of the first. */
+static inline vq vq_set_s8(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    const uint64_t words[4] = {a, b, c, d};
+    vq r;
+    for (int i = 0; i < 32; i++) r.v[i] = (int8_t)(words[i / 8] >> i % 8 * 8 & 0xff);
+    return r;
+}
+
 static inline vq vq_set1(int c) {
     vq r;
     for (int i = 0; i < 32; i++) r.v[i] = (int16_t)c;
@@ -57,6 +72,12 @@ static inline vq vq_mask(uint32_t m, int c) {
     vq r;
     for (int i = 0; i < 32; i++) r.v[i] = (int16_t)(m >> i & 1 ? c : 0);
     return r;
+}
+
+/* Lane i negated where bit i of m is set. */
+static inline vq vq_negate(vq a, uint32_t m) {
+    for (int i = 0; i < 32; i++) a.v[i] = (int16_t)(m >> i & 1 ? -a.v[i] : a.v[i]);
+    return a;
 }
 
 /* Logical shift right by n in 0..15, a constant. */
@@ -105,6 +126,7 @@ static inline void vq_store(int16_t *p, vq a) { memcpy(p, a.v, sizeof a.v); }
 /* ---- vi, vr: rows of a gemv side by side ------------------------------------------------------------------------- */
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
+#define PE_UNROLL_STEPS _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
 
 typedef int32_t vi; /* int32 sums of one row, to be added up by vr_sum */
 typedef struct vr { /* one float for each row */
@@ -219,10 +241,21 @@ static inline void vf_store_s16(int16_t *p, vf a) {
 }
 
 static inline vt vt_zero(void) { return (vt){{0}}; }
+static inline vt vt_add(vt a, vt b) {
+    for (int i = 0; i < PE_VF; i++) a.v[i] += b.v[i];
+    return a;
+}
 static inline vt_pairs vt_load(const int16_t *x) {
     vt_pairs r;
     memcpy(r.v, x, sizeof r.v);
     return r;
+}
+static inline void vt_store(int16_t *x, vt_pairs a) { memcpy(x, a.v, sizeof a.v); }
+/* The first n pairs of rows 0..PE_VF-1 as columns: out[i] holds pair i of each row. Rows lie `stride` int16 apart; n is
+ * a multiple of 4. */
+static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t stride) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t r = 0; r < PE_VF; r++) memcpy(out[i].v[r], p + r * stride + 2 * i, sizeof out[i].v[r]);
 }
 /* acc[t] += x[t][0] * w[0] + x[t][1] * w[1] */
 static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
@@ -233,6 +266,12 @@ static inline vf vt_float(vt a) { PE_LANES((float)a.v[i]); }
 
 /* ---- vs: scalars ------------------------------------------------------------------------------------------------- */
 
+/* The sum of 16 neighbouring int16. */
+static inline int32_t vs_sum16(const int16_t *p) {
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i++) sum += p[i];
+    return sum;
+}
 /* The little-endian half at p. */
 static inline float vs_f16(const void *p) { return pe_half_load(p); }
 /* Eight unsigned bytes as floats, times a factor. */

@@ -34,6 +34,18 @@ static inline vq vq_load_nibbles(const uint8_t *p) {
     const __m128i mask = _mm_set1_epi16(15);
     return (vq){{_mm_and_si128(low, mask), _mm_and_si128(high, mask), _mm_srli_epi16(low, 4), _mm_srli_epi16(high, 4)}};
 }
+static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p), table = _mm_loadu_si128((const __m128i *)values);
+    const __m128i mask = _mm_set1_epi8(15);
+    __m128i low = _mm_shuffle_epi8(table, _mm_and_si128(bytes, mask));
+    __m128i high = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+    return (vq){{_mm_cvtepi8_epi16(low), _mm_cvtepi8_epi16(_mm_srli_si128(low, 8)), _mm_cvtepi8_epi16(high),
+                 _mm_cvtepi8_epi16(_mm_srli_si128(high, 8))}};
+}
+static inline vq vq_set_s8(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    const uint64_t words[4] = {a, b, c, d};
+    PE_FOUR(_mm_cvtepi8_epi16(_mm_cvtsi64_si128((long long)words[i])));
+}
 static inline vq vq_set1(int c) { PE_FOUR(_mm_set1_epi16((short)c)); }
 static inline vq vq_set2(int a, int b) { PE_FOUR(_mm_set1_epi16((short)(i < 2 ? a : b))); }
 static inline vq vq_shr(vq a, int n) { PE_FOUR(_mm_srli_epi16(a.v[i], n)); }
@@ -49,6 +61,11 @@ static inline vq vq_mask(uint32_t m, int c) {
     const __m128i own = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128), value = _mm_set1_epi16((short)c);
     PE_FOUR(_mm_and_si128(_mm_cmpeq_epi16(_mm_and_si128(_mm_set1_epi16((short)(m >> 8 * i)), own), own), value));
 }
+/* Lane i negated where bit i of m is set. */
+static inline vq vq_negate(vq a, uint32_t m) {
+    const vq minus = vq_mask(m, -1);
+    PE_FOUR(_mm_sub_epi16(_mm_xor_si128(a.v[i], minus.v[i]), minus.v[i]));
+}
 static inline void vq_store(int16_t *p, vq a) {
     for (int i = 0; i < 4; i++) _mm_storeu_si128((__m128i *)(p + 8 * i), a.v[i]);
 }
@@ -56,6 +73,7 @@ static inline void vq_store(int16_t *p, vq a) {
 /* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
+#define PE_UNROLL_STEPS _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
 
 typedef __m128i vi; /* partial int32 sums of one row */
 typedef __m128 vr;
@@ -142,6 +160,7 @@ static inline void vf_store_s16(int16_t *p, vf a) {
 }
 
 static inline vt vt_zero(void) { return _mm_setzero_si128(); }
+static inline vt vt_add(vt a, vt b) { return _mm_add_epi32(a, b); }
 /* acc[t] += x[t][0] * w[0] + x[t][1] * w[1]; x [PE_VF, 2], w two int16 */
 static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
     int32_t pair;
@@ -149,7 +168,30 @@ static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
     return _mm_add_epi32(acc, _mm_madd_epi16(x, _mm_set1_epi32(pair)));
 }
 static inline vt_pairs vt_load(const int16_t *x) { return _mm_loadu_si128((const __m128i *)x); }
+static inline void vt_store(int16_t *x, vt_pairs a) { _mm_storeu_si128((__m128i *)x, a); }
 static inline vf vt_float(vt a) { return _mm_cvtepi32_ps(a); }
+/* The first n pairs of rows 0..3 as columns: out[i] holds pair i of each row. Rows lie `stride` int16 apart; n is a
+ * multiple of 4. */
+static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t stride) {
+    for (size_t i = 0; i < n / 4; i++, p += 8) {
+        const __m128i r0 = vt_load(p), r1 = vt_load(p + stride), r2 = vt_load(p + 2 * stride);
+        const __m128i r3 = vt_load(p + 3 * stride);
+        const __m128i a = _mm_unpacklo_epi32(r0, r1), b = _mm_unpackhi_epi32(r0, r1);
+        const __m128i c = _mm_unpacklo_epi32(r2, r3), d = _mm_unpackhi_epi32(r2, r3);
+        out[4 * i] = _mm_unpacklo_epi64(a, c);
+        out[4 * i + 1] = _mm_unpackhi_epi64(a, c);
+        out[4 * i + 2] = _mm_unpacklo_epi64(b, d);
+        out[4 * i + 3] = _mm_unpackhi_epi64(b, d);
+    }
+}
+
+/* The sum of 16 neighbouring int16. */
+static inline int32_t vs_sum16(const int16_t *p) {
+    const __m128i ones = _mm_set1_epi16(1);
+    __m128i sum = _mm_add_epi32(_mm_madd_epi16(vt_load(p), ones), _mm_madd_epi16(vt_load(p + 8), ones));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
 
 /* ---- what needs single halves ----------------------------------------------------------------------------------- */
 

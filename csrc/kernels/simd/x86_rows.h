@@ -31,6 +31,18 @@ static inline vq vq_load_nibbles(const uint8_t *p) {
     __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
     return (vq){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
 }
+/* The same, each nibble replaced by the value that it numbers. */
+static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p), table = _mm_loadu_si128((const __m128i *)values);
+    const __m128i mask = _mm_set1_epi8(15);
+    return (vq){_mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, _mm_and_si128(bytes, mask))),
+                _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(bytes, 4), mask)))};
+}
+/* Four times eight signed bytes, lane 0 in the lowest byte of the first. */
+static inline vq vq_set_s8(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return (vq){_mm256_cvtepi8_epi16(_mm_set_epi64x((long long)b, (long long)a)),
+                _mm256_cvtepi8_epi16(_mm_set_epi64x((long long)d, (long long)c))};
+}
 static inline vq vq_set1(int c) { return (vq){_mm256_set1_epi16((short)c), _mm256_set1_epi16((short)c)}; }
 static inline vq vq_set2(int a, int b) { return (vq){_mm256_set1_epi16((short)a), _mm256_set1_epi16((short)b)}; }
 static inline vq vq_shr(vq a, int n) { return (vq){_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n)}; }
@@ -59,6 +71,18 @@ static inline vq vq_mask(uint32_t m, int c) {
     __m256i hi = _mm256_and_si256(_mm256_set1_epi16((short)(m >> 16)), own);
     return (vq){_mm256_and_si256(_mm256_cmpeq_epi16(lo, own), value),
                 _mm256_and_si256(_mm256_cmpeq_epi16(hi, own), value)};
+#endif
+}
+/* Lane i negated where bit i of m is set. */
+static inline vq vq_negate(vq a, uint32_t m) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    const __m256i zero = _mm256_setzero_si256();
+    return (vq){_mm256_mask_sub_epi16(a.lo, (__mmask16)m, zero, a.lo),
+                _mm256_mask_sub_epi16(a.hi, (__mmask16)(m >> 16), zero, a.hi)};
+#else
+    const vq minus = vq_mask(m, -1);
+    return (vq){_mm256_sub_epi16(_mm256_xor_si256(a.lo, minus.lo), minus.lo),
+                _mm256_sub_epi16(_mm256_xor_si256(a.hi, minus.hi), minus.hi)};
 #endif
 }
 static inline void vq_store(int16_t *p, vq a) {
@@ -128,6 +152,13 @@ static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offs
     *b = _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high));
 }
 
+/* The sum of 16 neighbouring int16. */
+static inline int32_t vs_sum16(const int16_t *p) {
+    const __m256i pairs = _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)p), _mm256_set1_epi16(1));
+    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
 static inline float vs_f16(const void *p) { return _cvtsh_ss(pe_load_u16(p)); }
 /* Eight unsigned bytes as floats, times a factor. */
 static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
@@ -135,6 +166,6 @@ static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float fa
     _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(factor)));
 }
 /* A macro: GCC takes a function that only prefetches for one without effect and drops its calls. */
-#define vs_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#define vs_prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T1)
 
 #endif

@@ -49,6 +49,16 @@ static float max_of(const float *x, size_t n) {
     return vf_hmax(top);
 }
 
+/* Anything but a NaN times 0 is 0 once it is clamped; the clamps hand on their second operand where one is a NaN. */
+static bool any_nan(const float *x, size_t n) {
+    vf zeros = vf_zero();
+    for (size_t i = 0; i < n; i += PE_VF) {
+        const vf clamped = vf_min(vf_set1(1e30f), vf_max(vf_set1(-1e30f), take(x, i, n, 0)));
+        zeros = vf_fma(clamped, vf_zero(), zeros);
+    }
+    return isnan(vf_hsum(zeros));
+}
+
 /* In blocks, so that the small terms of a long vocabulary are not lost in a large sum. */
 static double sum_exp(const float *x, size_t n, float max) {
     enum { BLOCK = 1024 };
@@ -98,4 +108,31 @@ static void rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, const 
             x[i * step] = a * cosines[i] - b * sines[i];
             x[i * step + apart] = a * sines[i] + b * cosines[i];
         }
+}
+
+/* Vectors of the compiler, as wide as the row's own. The prefetch reaches over the end of a page, where the processor's
+ * own stops. */
+static uint64_t read_sum(const void *p, size_t bytes) {
+    typedef uint64_t words __attribute__((vector_size(PE_VF * sizeof(float))));
+    enum { WIDE = sizeof(words), STEP = 4 * WIDE, AHEAD = 2048 };
+    const uint8_t *data = p;
+    words sum0 = {0}, sum1 = {0}, sum2 = {0}, sum3 = {0}, a, b, c, d;
+    size_t i = 0;
+    for (; i + STEP <= bytes; i += STEP) {
+        memcpy(&a, data + i, WIDE);
+        memcpy(&b, data + i + WIDE, WIDE);
+        memcpy(&c, data + i + 2 * WIDE, WIDE);
+        memcpy(&d, data + i + 3 * WIDE, WIDE);
+        for (size_t line = 0; line < STEP; line += 64) __builtin_prefetch(data + i + line + AHEAD);
+        sum0 += a, sum1 += b, sum2 += c, sum3 += d;
+    }
+    sum0 = (sum0 + sum1) + (sum2 + sum3);
+    uint64_t sum = 0;
+    for (size_t k = 0; k < WIDE / 8; k++) sum += sum0[k];
+    for (; i < bytes; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, data + i, bytes - i < 8 ? bytes - i : 8);
+        sum += word;
+    }
+    return sum;
 }

@@ -57,13 +57,58 @@ PE_INLINE void float_rows(int slot, size_t T, float *y, size_t y_stride, const u
     for (; r < n_rows; r++) float_block(slot, 1, T, y + r, y_stride, w + r * row_bytes, row_bytes, x, n);
 }
 
+/* The types that are rare as matrices share one function: the slot is known at run time, and rows are decoded a vector
+ * at a time, for each token anew. */
+static void (*decode_of(int slot))(const void *, float *, size_t) {
+    switch (slot) {
+    case PE_SLOT_F64:
+        return pe_f64_decode;
+    case PE_SLOT_I8:
+        return pe_i8_decode;
+    case PE_SLOT_I16:
+        return pe_i16_decode;
+    case PE_SLOT_I32:
+        return pe_i32_decode;
+    default:
+        return pe_i64_decode;
+    }
+}
+
+static bool is_rare_float(int slot) { return slot != PE_SLOT_F32 && slot != PE_SLOT_F16 && slot != PE_SLOT_BF16; }
+
+static void decoded_rows(int slot, size_t n_tokens, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
+                         size_t n_rows, const float *x, size_t n) {
+    void (*const decode)(const void *, float *, size_t) = decode_of(slot);
+    const size_t size = row_bytes / n, whole = n / PE_VF * PE_VF;
+    float weights[PE_VF];
+    for (size_t r = 0; r < n_rows; r++, w += row_bytes)
+        for (size_t t = 0; t < n_tokens; t++) {
+            vf acc = vf_zero();
+            for (size_t i = 0; i < whole; i += PE_VF) {
+                decode(w + i * size, weights, PE_VF);
+                acc = vf_fma(vf_load(weights), vf_load(x + t * n + i), acc);
+            }
+            float sum = vf_hsum(acc);
+            decode(w + whole * size, weights, n - whole);
+            for (size_t i = whole; i < n; i++) sum += weights[i - whole] * x[t * n + i];
+            y[t * y_stride + r] = sum;
+        }
+}
+
 PE_INLINE void gemv_float(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
-    float_rows(slot, 1, y, 0, w, row_bytes, n_rows, x->f32, x->n);
+    if (is_rare_float(slot))
+        decoded_rows(slot, 1, y, 0, w, row_bytes, n_rows, x->f32, x->n);
+    else
+        float_rows(slot, 1, y, 0, w, row_bytes, n_rows, x->f32, x->n);
 }
 
 PE_INLINE void gemm_float(int slot, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,
                           const pe_act *x) {
     size_t t = 0, n = x->n;
+    if (is_rare_float(slot)) {
+        decoded_rows(slot, x->n_tokens, y, y_stride, w, row_bytes, n_rows, x->f32, n);
+        return;
+    }
     for (; t + 4 <= x->n_tokens; t += 4)
         float_rows(slot, 4, y + t * y_stride, y_stride, w, row_bytes, n_rows, x->f32 + t * n, n);
     for (; t < x->n_tokens; t++)

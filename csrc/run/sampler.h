@@ -1,0 +1,12 @@
+/* The part of the sampler that sessions share. */
+#ifndef PE_RUN_SAMPLER_H
+#define PE_RUN_SAMPLER_H
+
+#include "kernels/kernels.h"
+
+/* pe_sampler_sample with given kernels: they do the scans over the vocabulary, which decide nothing but the last bits
+ * of *logprob. */
+pe_status pe_sampler_choose(pe_sampler *sampler, const pe_kernels *kernels, const float *logits, size_t n_vocab,
+                            int32_t *id, float *logprob);
+
+#endif
