@@ -40,6 +40,10 @@ class Model:
     kv_type        "f16" or "f32": how sessions keep keys and values
     memory_limit   bytes that each session may take besides the pages of the file; None: no limit
     isa            instruction set, None: the best one that the machine has
+    pretokenizer   the pre-tokeniser to use where the file names none, or one that is not known: a name, such
+                   as "default" or "llama-bpe". None: an unknown one is refused
+    tokenizer      path of the vocabulary of a model that has none in its file (llama2.c); None: tokenizer.bin
+                   beside the model
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Model:
         kv_type: str = "f16",
         memory_limit: int | None = None,
         isa: str | None = None,
+        pretokenizer: str | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
     ) -> None:
         # Arguments first: nothing is fetched or opened for a call that is wrong.
         self._context = optional("context", context, 2**31 - 1, "None or an integer of 1 or more")
@@ -63,11 +69,13 @@ class Model:
         if isa is not None and isa not in known:
             raise ValueError(f"isa must be None or one of {', '.join(known)}, not {isa!r}")
         self._isa = isa
+        if pretokenizer is not None and not isinstance(pretokenizer, str):
+            raise TypeError(f"pretokenizer must be None or a name, not {pretokenizer!r}")
         from . import hub
 
         self.path = hub.resolve(path)
         before = time.perf_counter()
-        self._core: _core.Model | None = _core.Model(self.path)
+        self._core: _core.Model | None = _core.Model(self.path, pretokenizer, tokenizer)
         self.load_seconds = time.perf_counter() - before
         self._info = self._core.info()
         self._lock = threading.Lock()
@@ -259,6 +267,8 @@ class Model:
         stop=()              a string or several; the text ends before the first one
         logit_bias=None      dict of token id to what is added to its logit
         logprobs=0           so many best alternatives with each token
+        lookup=True          evaluate several tokens at once where the text repeats what the session holds:
+                             the same answer, sooner. False: one by one; a number: so many ahead at most
         """
         started = time.perf_counter()
         timings: dict[str, float] = {}
@@ -379,6 +389,7 @@ def generate(
     seed: int | None = None,
     stop: str | Sequence[str] = (),
     raw: bool = False,
+    lookup: bool | int = True,
 ) -> str:
     """The model's answer to a prompt. The default model is fetched once; see `Model.generate` for the
     options."""
@@ -395,6 +406,7 @@ def generate(
             seed=seed,
             stop=stop,
             raw=raw,
+            lookup=lookup,
         )
     )
 
@@ -412,6 +424,7 @@ def stream(
     seed: int | None = None,
     stop: str | Sequence[str] = (),
     raw: bool = False,
+    lookup: bool | int = True,
 ) -> Iterator[str]:
     """Like `generate`, in pieces of whole characters as they come."""
     options: SamplingOptions = {
@@ -423,6 +436,7 @@ def stream(
         "repeat_penalty": repeat_penalty,
         "seed": seed,
         "stop": stop,
+        "lookup": lookup,
     }
     check_options(2**31 - 1, **options)  # before a model is fetched
     pieces = _shared(model).stream(prompt, raw=raw, **options)

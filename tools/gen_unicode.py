@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Write csrc/text/unicode_data.h: the general category of every code point, as a two-stage table.
 
-Pre-tokenisers only ask whether a character is a letter, mark, number, punctuation, symbol or white space, so
-a code point takes four bits, and blocks of 256 code points that are equal are stored once. Made with
-unicodedata2 15.1.0, the version of Unicode that peers have; without it the interpreter's tables are used.
+Pre-tokenisers only ask whether a character is a letter (and of which case), mark, number, punctuation,
+symbol or white space, so a code point takes four bits, and blocks of 256 code points that are equal are
+stored once. Made with unicodedata2 15.1.0, the version of Unicode that peers have; without it the
+interpreter's tables are used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ LAST = 0x110000
 # The order is that of the enum in unicode.h.
 CLASSES = {"L": 1, "M": 2, "N": 3, "P": 4, "S": 5}
 SPACE = 6
+CASES = {"Lu": 7, "Lt": 7, "Ll": 8}
 # White_Space has these besides the categories Zs, Zl and Zp.
 EXTRA_SPACE = {0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85}
 
@@ -29,7 +31,7 @@ def classify(code_point: int) -> int:
     category = unicodedata.category(chr(code_point))
     if category[0] == "Z" or code_point in EXTRA_SPACE:
         return SPACE
-    return CLASSES.get(category[0], 0)
+    return CASES.get(category, CLASSES.get(category[0], 0))
 
 
 def rows(values: list[int], width: int = 118) -> list[str]:

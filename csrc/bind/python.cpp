@@ -26,6 +26,7 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 using Floats = py::array_t<float, py::array::c_style>;
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
 
 // ---- errors -----------------------------------------------------------------------------------------------------
 
@@ -171,9 +172,12 @@ struct Unique {
 
 class Model : Unique {
   public:
-    explicit Model(const py::object &path) {
-        std::string name = path_of(path);
-        call([&] { return pe_model_open(name.c_str(), &handle_); }, Door::model_file);
+    Model(const py::object &path, const std::optional<std::string> &pretokenizer, const py::object &tokenizer) {
+        std::string name = path_of(path), vocabulary = tokenizer.is_none() ? "" : path_of(tokenizer);
+        pe_model_options options{};
+        options.pretokenizer = pretokenizer ? pretokenizer->c_str() : nullptr;
+        options.tokenizer = tokenizer.is_none() ? nullptr : vocabulary.c_str();
+        call([&] { return pe_model_open_with(name.c_str(), &options, &handle_); }, Door::model_file);
         pe_model_get_info(handle_, &info_);
     }
     ~Model() { pe_model_release(handle_); }
@@ -330,6 +334,14 @@ class Session : Unique {
         Ids ids = ids_of(source);
         evaluate(ids, ids.size(), nullptr);
     }
+    void step(int32_t id, size_t ahead) {
+        long_call(1, [&] { return pe_session_step(handle_, id, ahead); });
+    }
+    py::tuple lookups() const { // tokens drafted, and of these accepted
+        uint64_t drafted = 0, accepted = 0;
+        pe_session_lookups(handle_, &drafted, &accepted);
+        return py::make_tuple(drafted, accepted);
+    }
     Floats logits(const py::object &source) {
         Ids ids = ids_of(source);
         Floats out({static_cast<py::ssize_t>(ids.size()), static_cast<py::ssize_t>(n_vocab_)});
@@ -366,6 +378,12 @@ class Session : Unique {
     }
     void rewind(uint32_t position) { check(pe_session_rewind(handle_, position)); }
     void cancel() { pe_session_cancel(handle_); }
+    uint64_t token_bytes(uint32_t position) const { return pe_session_token_bytes(handle_, position); }
+    uint64_t read_weights() {
+        uint64_t sum = 0;
+        call([&] { return pe_session_read_weights(handle_, &sum); });
+        return sum;
+    }
 
     std::unique_ptr<Session> fork() {
         std::unique_ptr<Session> other(new Session(n_vocab_, n_embd_));
@@ -443,6 +461,29 @@ py::dict types() {
     return out;
 }
 
+Floats dequantize(int type, const Bytes &data, size_t n) {
+    Floats out(static_cast<py::ssize_t>(n));
+    float *values = out.mutable_data();
+    call([&] { return pe_dequantize(type, data.data(), static_cast<size_t>(data.size()), values, n); });
+    return out;
+}
+
+// Rows of one type into another: the squared error and the sum of squares.
+py::tuple quantize_rows(Bytes &out, int to, const Bytes &data, int from, size_t n_rows, size_t n_per_row,
+                        const std::optional<Floats> &importance, int n_threads) {
+    if (importance && static_cast<size_t>(importance->size()) != n_per_row)
+        throw py::value_error(std::to_string(importance->size()) + " importances for " + std::to_string(n_per_row) +
+                              " columns");
+    const float *weights = importance ? importance->data() : nullptr;
+    uint8_t *bytes = out.mutable_data();
+    pe_quantize_result result{};
+    call([&] {
+        return pe_quantize_rows(bytes, static_cast<size_t>(out.size()), to, data.data(),
+                                static_cast<size_t>(data.size()), from, n_rows, n_per_row, weights, n_threads, &result);
+    });
+    return py::make_tuple(result.squared_error, result.squared_sum);
+}
+
 } // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -453,9 +494,14 @@ PYBIND11_MODULE(_core, m) {
     m.def("isa_select", isa_select);
     m.def("threads_explain", threads_explain);
     m.def("types", types);
+    m.def("can_quantize", pe_type_can_quantize, py::arg("type"));
+    m.def("dequantize", dequantize, py::arg("type"), py::arg("data"), py::arg("n"));
+    m.def("quantize_rows", quantize_rows, py::arg("out").noconvert(), py::arg("to"), py::arg("data"), py::arg("type"),
+          py::arg("n_rows"), py::arg("n_per_row"), py::arg("importance"), py::arg("n_threads"));
 
     py::class_<Model>(m, "Model")
-        .def(py::init<const py::object &>(), py::arg("path"))
+        .def(py::init<const py::object &, const std::optional<std::string> &, const py::object &>(), py::arg("path"),
+             py::arg("pretokenizer") = py::none(), py::arg("tokenizer") = py::none())
         .def("info", &Model::info_dict)
         .def("metadata", &Model::metadata, py::arg("arrays"))
         .def("tensors", &Model::tensors)
@@ -480,6 +526,8 @@ PYBIND11_MODULE(_core, m) {
             py::arg("memory_limit"))
         .def("eval", &Session::eval, py::arg("ids"))
         .def("advance", &Session::advance, py::arg("ids"))
+        .def("step", &Session::step, py::arg("id"), py::arg("ahead"))
+        .def_property_readonly("lookups", &Session::lookups)
         .def("logits", &Session::logits, py::arg("ids"))
         .def("score", &Session::score, py::arg("ids"), py::arg("first"))
         .def("hidden", &Session::hidden, py::arg("ids"))
@@ -491,6 +539,8 @@ PYBIND11_MODULE(_core, m) {
         .def_property_readonly("tokens", &Session::tokens)
         .def("rewind", &Session::rewind, py::arg("position"))
         .def("cancel", &Session::cancel)
+        .def("token_bytes", &Session::token_bytes, py::arg("position"))
+        .def("read_weights", &Session::read_weights)
         .def("fork", &Session::fork)
         .def("save", &Session::save, py::arg("path"))
         .def("load", &Session::load, py::arg("path"))

@@ -58,13 +58,15 @@ pe_status pe_model_load_vocab(pe_model *model) {
         v->kind = PE_VOCAB_BPE;
     else if (view_is(kind, "llama"))
         v->kind = PE_VOCAB_SPM;
+    else if (view_is(kind, "nano"))
+        v->kind = PE_VOCAB_NANO;
     else
         return pe_fail(PE_ERR_UNSUPPORTED, "tokenizer.ggml.model '%.*s' is not supported; gpt2 and llama are",
                        kind.size < 32 ? (int)kind.size : 32, kind.data);
-    const bool spm = v->kind == PE_VOCAB_SPM;
-    v->bos_id = v->eos_id = v->unk_id = v->eot_id = v->eom_id = -1;
-    v->add_bos = v->add_space_prefix = spm; /* what these vocabularies mean where the file does not say */
-    v->escape_whitespaces = spm;
+    if ((status = pe_gguf_string(gguf, "tokenizer.ggml.pre", false, &v->pre))) return status;
+    if ((status = pe_gguf_string(gguf, "general.name", false, &v->model_name))) return status;
+    if ((status = read_lists(model))) return status;
+    if ((status = pe_vocab_set_defaults(v))) return status;
     const struct {
         const char *key;
         bool *out;
@@ -73,13 +75,14 @@ pe_status pe_model_load_vocab(pe_model *model) {
         {"tokenizer.ggml.add_eos_token", &v->add_eos},
         {"tokenizer.ggml.add_space_prefix", &v->add_space_prefix},
         {"tokenizer.ggml.ignore_merges", &v->ignore_merges},
-        {"tokenizer.ggml.escape_whitespaces", &v->escape_whitespaces},
         {"tokenizer.ggml.remove_extra_whitespaces", &v->remove_extra_whitespaces},
     };
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if ((status = pe_gguf_bool(gguf, flags[i].key, false, flags[i].out))) return status;
-    if ((status = pe_gguf_string(gguf, "tokenizer.ggml.pre", false, &v->pre))) return status;
-    if ((status = read_lists(model))) return status;
+    const pe_gguf_kv *map = pe_gguf_find(gguf, "tokenizer.ggml.precompiled_charsmap");
+    if (map && map->n_items)
+        return pe_fail(PE_ERR_UNSUPPORTED, "tokenizer.ggml.precompiled_charsmap asks for characters to be replaced "
+                                           "before tokenizing, which is not supported");
     const struct {
         const char *key;
         int32_t *out;

@@ -1,13 +1,58 @@
 /* The model's public doors: opening, reference counting, and what can be asked of the file. */
+#include "format/source.h"
 #include "model/forward.h"
 #include "quant/types.h"
 
 #include <string.h>
 
-static pe_status load(pe_model *model) {
-    pe_status status = pe_gguf_parse(model->map.data, model->map.size, pe_quant_row_size, &model->gguf);
+/* Part `no` of `count`: its file is mapped, its directory parsed. */
+static pe_status open_part(pe_model *model, const char *first, uint32_t no, uint32_t count, pe_gguf *out) {
+    pe_filemap *map = &model->parts[no - 1];
+    const char *path;
+    pe_status status = pe_gguf_part_path(&model->arena, first, no, count, &path);
+    if (status) return status;
+    uint32_t found_no = 0, found_count = 0;
+    status = pe_filemap_open(path, map);
+    if (status) return pe_fail_within(status, "part %u of %u", no + 1, count); /* the path is in the message */
+    status = pe_gguf_parse(map->data, map->size, pe_quant_row_size, out);
+    if (!status) status = pe_gguf_split(out, &found_no, &found_count);
+    if (!status && (found_no != no || found_count != count))
+        status = pe_fail(PE_ERR_FORMAT, "the file says that it is part %u of %u", found_no + 1, found_count);
+    return status ? pe_fail_within(status, "part %u of %u, %s", no + 1, count, path) : PE_OK;
+}
+
+/* All files of a split model, given the first; `path` is NULL for a model in memory. */
+static pe_status open_parts(pe_model *model, const char *path) {
+    uint32_t no, count;
+    pe_status status = pe_gguf_split(&model->gguf, &no, &count);
+    if (status || count <= 1) return status;
+    if (no > 0)
+        return pe_fail(PE_ERR_FORMAT, "this is part %u of %u; open the first part, and the others will be found",
+                       no + 1, count);
+    if (!path)
+        return pe_fail(PE_ERR_UNSUPPORTED, "this is one of %u parts of a model; only from files can they be opened",
+                       count);
+    const char *second; /* before anything is allocated for a number out of the file, the name must agree */
+    if ((status = pe_gguf_part_path(&model->arena, path, 1, count, &second))) return status;
+    model->parts = pe_arena_alloc(&model->arena, count - 1, sizeof *model->parts);
+    pe_gguf *directories = pe_mem_alloc(count - 1, sizeof *directories);
+    if (!model->parts || !directories) status = PE_ERR_NOMEM;
+    for (; !status && model->n_parts < count - 1; model->n_parts++) {
+        const uint32_t i = (uint32_t)model->n_parts;
+        status = open_part(model, path, i + 1, count, &directories[i]);
+    }
+    if (!status) status = pe_gguf_merge(&model->gguf, directories, model->n_parts);
+    for (size_t i = 0; directories && i < model->n_parts; i++) pe_gguf_free(&directories[i]);
+    pe_mem_free(directories);
+    return status;
+}
+
+static pe_status load(pe_model *model, const char *path, const char *tokenizer) {
+    pe_status status = pe_source_read(&model->map, path, tokenizer, pe_quant_row_size, &model->gguf);
+    if (!status) status = open_parts(model, path);
     if (!status) status = pe_model_load_weights(model);
     if (!status) status = pe_model_load_vocab(model);
+    model->vocab.pre_fallback = (pe_view){0}; /* the caller's text, needed until here */
     if (status) return status;
     pe_view name = {"", 0};
     status = pe_gguf_string(&model->gguf, "general.name", false, &name);
@@ -16,8 +61,8 @@ static pe_status load(pe_model *model) {
     return model->name ? PE_OK : PE_ERR_NOMEM;
 }
 
-static pe_status finish_open(pe_model *model, pe_model **out) {
-    pe_status status = load(model);
+static pe_status finish_open(pe_model *model, const char *path, const char *tokenizer, pe_model **out) {
+    pe_status status = load(model, path, tokenizer);
     if (status) {
         pe_model_release(model);
         return status;
@@ -32,17 +77,21 @@ static pe_model *model_create(void) {
     return model;
 }
 
-pe_status pe_model_open(const char *path, pe_model **out) {
+pe_status pe_model_open(const char *path, pe_model **out) { return pe_model_open_with(path, NULL, out); }
+
+pe_status pe_model_open_with(const char *path, const pe_model_options *options, pe_model **out) {
     if (!path || !out) return pe_fail(PE_ERR_ARG, "pe_model_open needs a path and a place for the model");
     *out = NULL;
     pe_model *model = model_create();
     if (!model) return PE_ERR_NOMEM;
+    const char *pretokenizer = options ? options->pretokenizer : NULL;
+    if (pretokenizer) model->vocab.pre_fallback = (pe_view){pretokenizer, strlen(pretokenizer)};
     pe_status status = pe_filemap_open(path, &model->map);
     if (status) {
         pe_model_release(model);
         return status;
     }
-    status = finish_open(model, out);
+    status = finish_open(model, path, options ? options->tokenizer : NULL, out);
     return status ? pe_fail_within(status, "%s", path) : PE_OK;
 }
 
@@ -53,7 +102,7 @@ pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out) {
     pe_model *model = model_create();
     if (!model) return PE_ERR_NOMEM;
     model->map = (pe_filemap){data, size, false};
-    return finish_open(model, out);
+    return finish_open(model, NULL, NULL, out);
 }
 
 void pe_model_retain(pe_model *model) { atomic_fetch_add(&model->references, 1); }
@@ -63,12 +112,15 @@ void pe_model_release(pe_model *model) {
     pe_tokenizer_free(model->tokenizer);
     pe_gguf_free(&model->gguf);
     pe_filemap_close(&model->map);
+    for (size_t i = 0; i < model->n_parts; i++) pe_filemap_close(&model->parts[i]);
     pe_arena_free(&model->arena);
     pe_mem_free(model);
 }
 
 void pe_model_get_info(const pe_model *model, pe_model_info *out) {
     const pe_config *c = &model->config;
+    uint64_t file_size = model->map.size;
+    for (size_t i = 0; i < model->n_parts; i++) file_size += model->parts[i].size;
     *out = (pe_model_info){
         .name = model->name,
         .arch = model->arch->name,
@@ -80,7 +132,7 @@ void pe_model_get_info(const pe_model *model, pe_model_info *out) {
         .n_head_kv = c->n_head_kv,
         .n_ff = c->n_ff,
         .n_params = model->n_params,
-        .file_size = model->map.size,
+        .file_size = file_size,
         .bos_id = model->vocab.bos_id,
         .eos_id = model->vocab.eos_id,
         .add_bos = model->vocab.add_bos,

@@ -8,38 +8,31 @@
 
 const char pe_spm_space[3] = {'\xE2', '\x96', '\x81'};
 
-uint32_t pe_spm_priority(float score) {
-    uint32_t bits;
-    score += 0.0f; /* -0 becomes 0: both are the same score */
-    memcpy(&bits, &score, sizeof bits);
-    uint32_t ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return ~ascending;
-}
-
 static inline bool is_space_mark(const char *text, size_t size) {
     return size >= sizeof pe_spm_space && memcmp(text, pe_spm_space, sizeof pe_spm_space) == 0;
 }
 
 size_t pe_spm_unescape(pe_view text, char *out) {
-    size_t size = 0;
-    for (size_t i = 0; i < text.size;) {
-        if (is_space_mark(text.data + i, text.size - i)) {
-            out[size++] = ' ';
-            i += sizeof pe_spm_space;
-        } else {
-            out[size++] = text.data[i++];
+    const char *in = text.data, *end = in + text.size;
+    char *start = out;
+    for (const char *mark; in < end; in = mark) { /* what lies before a mark is copied at once */
+        if (is_space_mark(in, (size_t)(end - in))) {
+            *out++ = ' ';
+            mark = in + sizeof pe_spm_space;
+            continue;
         }
+        mark = memchr(in + 1, pe_spm_space[0], (size_t)(end - in - 1));
+        if (!mark) mark = end;
+        memcpy(out, in, (size_t)(mark - in));
+        out += mark - in;
     }
-    return size;
+    return (size_t)(out - start);
 }
 
 static inline unsigned join_of(uint8_t left, uint8_t right) { return (unsigned)left << 8 | right; }
 
-void pe_spm_note_joins(pe_spm *spm, const char *bytes, size_t size) {
-    for (size_t i = 1; i < size; i++) {
-        unsigned join = join_of((uint8_t)bytes[i - 1], (uint8_t)bytes[i]);
-        spm->joins[join >> 3] |= (uint8_t)(1u << (join & 7));
-    }
+void pe_spm_set_joins(pe_spm *spm, const uint8_t *seen) {
+    for (unsigned join = 0; join < 256 * 256; join++) spm->joins[join >> 3] |= (uint8_t)(seen[join] << (join & 7));
 }
 
 typedef struct part { /* what find_pair needs */
@@ -49,7 +42,7 @@ typedef struct part { /* what find_pair needs */
 
 static inline pe_pair find_pair(const void *context, const pe_symbol *left, const pe_symbol *right) {
     const part *part = context;
-    int32_t id = pe_trie_find(part->spm->pieces, part->text + left->start, right->end - left->start);
+    int32_t id = pe_dictionary_find(part->spm->pieces, part->text + left->start, right->end - left->start);
     return id < 0 ? (pe_pair){PE_NO_PAIR, -1} : (pe_pair){part->spm->priority[id], id};
 }
 
@@ -72,7 +65,8 @@ static void encode_part(const pe_spm *spm, pe_encoder *encoder, size_t n) {
     part part = {spm, encoder->text};
     pe_symbol *symbols = encoder->symbols;
     for (size_t i = 0; i < n; i++)
-        symbols[i].id = pe_trie_find(spm->pieces, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
+        symbols[i].id =
+            pe_dictionary_find(spm->pieces, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
     n = pe_merge(encoder, n, find_pair, &part);
     for (size_t i = 0; i < n; i++) {
         if (symbols[i].id >= 0)
@@ -118,7 +112,7 @@ static size_t add_symbol(pe_encoder *encoder, size_t n, const char *text, size_t
     return n + 1;
 }
 
-pe_status pe_spm_encode(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
+static pe_status encode(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
     bool prefix = spm->add_space_prefix; /* a space that is not in the text comes first */
     for (size_t start = 0; start < size;) {
         size_t n_symbols, n = 0;
@@ -138,4 +132,21 @@ pe_status pe_spm_encode(const pe_spm *spm, pe_encoder *encoder, const char *text
         start += part;
     }
     return PE_OK;
+}
+
+/* Spaces at the ends go, of several in a row one is left: to out [size]. Returns the size. */
+static size_t remove_extra_spaces(const char *text, size_t size, char *out) {
+    size_t used = 0;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != ' ' || (used && out[used - 1] != ' ')) out[used++] = text[i];
+    return used && out[used - 1] == ' ' ? used - 1 : used;
+}
+
+pe_status pe_spm_encode(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
+    if (!spm->remove_extra_whitespaces || size == 0) return encode(spm, encoder, text, size);
+    char *copy = pe_mem_alloc(size, 1);
+    if (!copy) return PE_ERR_NOMEM;
+    pe_status status = encode(spm, encoder, copy, remove_extra_spaces(text, size, copy));
+    pe_mem_free(copy);
+    return status;
 }

@@ -3,10 +3,12 @@
  *
  *   text -> [special tokens: trie] -> stretches -> BPE: words -> bytes -> merges        -> ids
  *                                               -> SPM: parts -> characters -> merges
+ *   text -> Nano: longest tokens                                                        -> ids
  *
  * Everything that a call reads is immutable and in one arena. */
 #include "text/tokenizer.h"
 #include "text/bpe.h"
+#include "text/nano.h"
 #include "text/spm.h"
 #include "text/trie.h"
 
@@ -15,6 +17,12 @@
 enum {
     MAX_TOKENS = 1 << 24,
     MAX_TEXT = 1 << 30, /* so that offsets into a text stay below 2^32 in either spelling */
+};
+
+enum { /* bits above those of PE_TOKEN_... */
+       PUBLIC_ATTRIBUTES = 0x3F,
+       TAKES_SPACE_BEFORE = 0x40,
+       TAKES_SPACE_AFTER = 0x80,
 };
 
 typedef enum token_type { /* tokenizer.ggml.token_type */
@@ -36,11 +44,12 @@ struct pe_tokenizer {
     uint8_t *attributes; /* [n_tokens] */
     int32_t bos_id, eos_id;
     bool add_bos, add_eos;
-    pe_trie pieces;  /* what merging can produce */
-    pe_trie user;    /* recognised in every text */
-    pe_trie special; /* these and the control tokens: recognised on request */
+    pe_dictionary pieces; /* what merging can produce */
+    pe_trie user;         /* recognised in every text */
+    pe_trie special;      /* these and the control tokens: recognised on request */
     pe_bpe bpe;
     pe_spm spm;
+    pe_nano nano;
 };
 
 /* ---- reading the vocabulary ------------------------------------------------------------------------------------- */
@@ -79,8 +88,8 @@ static pe_status check_id(const char *name, int32_t id, size_t n_tokens) {
 }
 
 static pe_status check_vocab(const pe_vocab *vocab, size_t *n_bytes) {
-    if (vocab->kind != PE_VOCAB_BPE && vocab->kind != PE_VOCAB_SPM)
-        return pe_fail(PE_ERR_ARG, "the kind of vocabulary is %d, expected PE_VOCAB_BPE or PE_VOCAB_SPM",
+    if (vocab->kind != PE_VOCAB_BPE && vocab->kind != PE_VOCAB_SPM && vocab->kind != PE_VOCAB_NANO)
+        return pe_fail(PE_ERR_ARG, "the kind of vocabulary is %d, expected PE_VOCAB_BPE, PE_VOCAB_SPM or PE_VOCAB_NANO",
                        (int)vocab->kind);
     if (vocab->n_tokens == 0 || vocab->n_tokens > MAX_TOKENS)
         return pe_fail(PE_ERR_FORMAT, "tokenizer.ggml.tokens has %zu entries, expected 1 to %d", vocab->n_tokens,
@@ -116,118 +125,213 @@ static pe_status check_vocab(const pe_vocab *vocab, size_t *n_bytes) {
 /* Files often name one end token only, while their chat templates use another. Peers take these names for control
  * tokens whatever the file says, that is, they find them in a text on request only; so does this tokenizer. */
 static bool is_end_name(pe_view text) {
-    static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>",   "<|eot_id|>", "<|eom_id|>",
-                                        "</s>",       "<|end|>",       "<|end_of_text|>", "<eos>"};
-    if (text.size < 4 || text.data[0] != '<') return false;
+#define NAME(literal) {literal, sizeof(literal) - 1}
+    static const pe_view names[] = {
+        NAME("<|im_end|>"),
+        NAME("<|endoftext|>"),
+        NAME("<end_of_turn>"),
+        NAME("<|eot_id|>"),
+        NAME("<|eom_id|>"),
+        NAME("</s>"),
+        NAME("<|end|>"),
+        NAME("<|end_of_text|>"),
+        NAME("<eos>"),
+        NAME("<|return|>"),
+        NAME("<|call|>"),
+        NAME("<EOT>"),
+        NAME("[EOT]"),
+        NAME("[EOS]"),
+        NAME("<end_of_utterance>"),
+        NAME("<turn|>"),
+        NAME("<|fim_pad|>"),
+        NAME("<|repo_name|>"),
+        NAME("<|file_sep|>"),
+        NAME("<\xEF\xBD\x9C"
+             "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"), /* DeepSeek: U+FF5C, U+2581 */
+    };
+#undef NAME
+    if (text.size < 4 || (text.data[0] != '<' && text.data[0] != '[')) return false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i]) == text.size && memcmp(names[i], text.data, text.size) == 0) return true;
+        if (names[i].size == text.size && memcmp(names[i].data, text.data, text.size) == 0) return true;
     return false;
 }
 
-static uint8_t attributes_of(const pe_vocab *vocab, size_t id) {
-    static const uint8_t by_type[] = {
-        0, 0, PE_TOKEN_UNKNOWN, PE_TOKEN_CONTROL, PE_TOKEN_USER, PE_TOKEN_UNUSED, PE_TOKEN_BYTE};
-    token_type type = type_of(vocab, id);
-    uint8_t attributes = by_type[type];
-    int32_t number = (int32_t)id;
-    pe_view text = vocab->tokens[id];
-    if (number == vocab->eos_id || number == vocab->eot_id || number == vocab->eom_id) attributes |= PE_TOKEN_END;
+static bool is_text(pe_view view, const char *text) {
+    return view.size == strlen(text) && memcmp(view.data, text, view.size) == 0;
+}
+
+/* The three that Phi-3's tokenizer excepts. */
+static bool keeps_space(pe_view text) {
+    return is_text(text, "<unk>") || is_text(text, "<s>") || is_text(text, "<|endoftext|>");
+}
+
+/* Of a token of one of the special types. */
+static uint8_t attributes_of(const pe_vocab *vocab, token_type type, pe_view text) {
+    uint8_t attributes = type == TYPE_CONTROL ? PE_TOKEN_CONTROL : type == TYPE_USER ? PE_TOKEN_USER : PE_TOKEN_UNKNOWN;
     /* A user-defined </s> is as likely the HTML tag as the end of an answer. */
     if (type == TYPE_CONTROL || (type == TYPE_USER && text.size > 4))
         if (is_end_name(text)) attributes |= PE_TOKEN_END;
+    if (vocab->rstrip_special && !keeps_space(text)) attributes |= TAKES_SPACE_AFTER;
+    if (vocab->lstrip_mask && (is_text(text, "<mask>") || is_text(text, "[MASK]"))) attributes |= TAKES_SPACE_BEFORE;
     return attributes;
+}
+
+/* ---- defaults --------------------------------------------------------------------------------------------------- */
+
+/* Whether `text` has `part`, given in lower case, in either case. */
+static bool mentions(pe_view text, const char *part) {
+    const size_t size = strlen(part);
+    for (size_t start = 0; start + size <= text.size; start++) {
+        size_t i = 0;
+        while (i < size && (text.data[start + i] | (part[i] & 0x20)) == part[i]) i++;
+        if (i == size) return true;
+    }
+    return false;
+}
+
+pe_status pe_vocab_set_defaults(pe_vocab *vocab) {
+    const bool spm = vocab->kind == PE_VOCAB_SPM, bpe = vocab->kind == PE_VOCAB_BPE;
+    vocab->bos_id = vocab->eos_id = vocab->unk_id = vocab->eot_id = vocab->eom_id = -1;
+    if (spm && vocab->n_tokens > 2) { /* where SentencePiece puts them */
+        vocab->unk_id = 0;
+        vocab->bos_id = 1;
+        vocab->eos_id = 2;
+    }
+    vocab->add_bos = vocab->add_space_prefix = spm;
+    vocab->add_eos = vocab->ignore_merges = vocab->remove_extra_whitespaces = false;
+    /* No key says which special tokens take white space with them. Peers go by names, and so does this. */
+    vocab->rstrip_special = mentions(vocab->model_name, "phi-3") || mentions(vocab->model_name, "phi3");
+    vocab->lstrip_mask = mentions(vocab->model_name, "modern-bert") || mentions(vocab->pre, "jina-v2-de") ||
+                         mentions(vocab->pre, "jina-v2-es") || mentions(vocab->pre, "jina-v2-code");
+    const pe_pretokenizer *pretokenizer;
+    pe_status status = pe_pretokenizer_find(bpe ? vocab->pre : (pe_view){0}, vocab->pre_fallback, &pretokenizer);
+    if (!status && bpe) vocab->add_bos = pretokenizer->add_bos;
+    return status;
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
 
 static bool is_special(token_type type) { return type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER; }
 
-typedef struct key_list {
-    pe_trie_key *keys;
-    size_t n;
-} key_list;
+/* What is needed while a tokenizer is built. Untouched memory costs nothing, so the list has room for all. */
+typedef struct workshop {
+    uint32_t *specials; /* [n_specials] of n_tokens: what `user` and `special` hold */
+    size_t n_specials;
+    pe_trie_key *keys; /* [n_specials] */
+    uint8_t *joins;    /* [256 * 256], see spm.h */
+} workshop;
 
-static void add_key(key_list *list, const char *data, size_t size, size_t id) {
-    if (size) list->keys[list->n++] = (pe_trie_key){data, (uint32_t)size, (int32_t)id};
+static pe_status add_byte_piece(pe_tokenizer *t, const pe_vocab *vocab, size_t id, char *out) {
+    pe_view text = vocab->tokens[id];
+    int byte = byte_piece(text);
+    if (byte < 0)
+        return pe_fail(PE_ERR_FORMAT,
+                       "tokenizer.ggml.tokens[%zu] is of type byte and reads '%.*s', expected <0x00> to <0xFF>", id,
+                       text.size < 40 ? (int)text.size : 40, text.size ? text.data : "");
+    if (t->spm.byte_id[byte] >= 0)
+        return pe_fail(PE_ERR_FORMAT,
+                       "tokenizer.ggml.tokens[%zu] is <0x%02X>, as token %d is already; expected one piece a byte", id,
+                       (unsigned)byte, (int)t->spm.byte_id[byte]);
+    out[0] = (char)byte;
+    t->attributes[id] |= PE_TOKEN_BYTE;
+    t->spm.byte_id[byte] = (int32_t)id;
+    return PE_OK;
 }
 
-/* Bytes of token `id`, appended at *used. Fills the byte table of SPM. False where a merge cannot produce it. */
-static pe_status add_token(pe_tokenizer *t, const pe_vocab *vocab, size_t id, size_t *used, bool *piece) {
-    pe_view text = vocab->tokens[id];
-    token_type type = type_of(vocab, id);
-    char *out = t->bytes + *used;
-    *piece = false;
+/* Bytes of token `id` to `out`; *size of them. Fills the byte table of SPM. *piece is false where merging cannot
+ * produce it, or where that is decided later: see add_user_pieces. */
+static pe_status add_token(pe_tokenizer *t, const pe_vocab *vocab, workshop *w, size_t id, char *out, size_t *size,
+                           bool *piece) {
+    const pe_view text = vocab->tokens[id];
+    const token_type type = type_of(vocab, id);
     if (is_special(type)) {
         if (text.size) memcpy(out, text.data, text.size);
-        *used += text.size;
-        *piece = type == TYPE_USER;
-        if (*piece && t->kind == PE_VOCAB_SPM) pe_spm_note_joins(&t->spm, out, text.size);
-    } else if (t->kind == PE_VOCAB_BPE) {
-        *used += pe_byte_level_decode(text, out, piece);
-    } else if (type == TYPE_BYTE || (!vocab->types && byte_piece(text) >= 0)) {
-        int byte = byte_piece(text);
-        if (byte < 0)
-            return pe_fail(PE_ERR_FORMAT,
-                           "tokenizer.ggml.tokens[%zu] is of type byte and reads '%.*s', expected <0x00> to <0xFF>", id,
-                           text.size < 40 ? (int)text.size : 40, text.size ? text.data : "");
-        out[0] = (char)byte;
-        *used += 1;
-        t->attributes[id] |= PE_TOKEN_BYTE;
-        if (t->spm.byte_id[byte] >= 0)
-            return pe_fail(PE_ERR_FORMAT,
-                           "tokenizer.ggml.tokens[%zu] is <0x%02X>, as token %d is already; expected one piece a byte",
-                           id, (unsigned)byte, (int)t->spm.byte_id[byte]);
-        t->spm.byte_id[byte] = (int32_t)id;
-    } else {
-        size_t size = pe_spm_unescape(text, out);
-        pe_spm_note_joins(&t->spm, out, size);
-        *used += size;
-        *piece = true;
+        *size = text.size;
+        *piece = type == TYPE_USER && t->kind == PE_VOCAB_SPM;
+        if (*piece) pe_spm_note_joins(w->joins, out, text.size);
+        w->specials[w->n_specials++] = (uint32_t)id;
+        t->attributes[id] = attributes_of(vocab, type, text);
+        return PE_OK;
     }
+    if (type == TYPE_UNUSED) t->attributes[id] = PE_TOKEN_UNUSED;
+    if (vocab->types && is_end_name(text)) w->specials[w->n_specials++] = (uint32_t)id;
+    if (t->kind == PE_VOCAB_BPE) {
+        if (type == TYPE_BYTE) t->attributes[id] = PE_TOKEN_BYTE;
+        *size = pe_byte_level_decode(text, out, piece);
+        return PE_OK;
+    }
+    if (t->kind == PE_VOCAB_NANO) {
+        if (text.size) memcpy(out, text.data, text.size);
+        *size = text.size;
+        *piece = false; /* found by its own tries */
+        return PE_OK;
+    }
+    if (type == TYPE_BYTE || (!vocab->types && byte_piece(text) >= 0)) {
+        *size = 1;
+        *piece = false;
+        return add_byte_piece(t, vocab, id, out);
+    }
+    *size = pe_spm_unescape(text, out);
+    *piece = true;
+    pe_spm_note_joins(w->joins, out, *size);
     return PE_OK;
 }
 
-/* Keys of BPE are bytes, keys of SPM are written as in the file. User-defined tokens come after the others in BPE:
- * files spell them as plain text, and where that equals the bytes of a normal token, merges mean the normal one. */
-static pe_status build_pieces(pe_tokenizer *t, const pe_vocab *vocab, key_list *list) {
-    bool bpe = t->kind == PE_VOCAB_BPE, piece;
-    size_t used = 0;
-    for (size_t id = 0; id < t->n_tokens; id++) {
-        t->attributes[id] = attributes_of(vocab, id);
-        t->offsets[id] = (uint32_t)used;
-        pe_status status = add_token(t, vocab, id, &used, &piece);
-        if (status) return status;
-        if (!piece || (bpe && type_of(vocab, id) == TYPE_USER)) continue;
-        if (bpe)
-            add_key(list, t->bytes + t->offsets[id], used - t->offsets[id], id);
-        else
-            add_key(list, vocab->tokens[id].data, vocab->tokens[id].size, id);
+/* User-defined tokens come after the others in BPE: files spell them as plain text, and where that equals the bytes of
+ * a normal token, merges mean the normal one. */
+static pe_status add_user_pieces(pe_tokenizer *t, const workshop *w) {
+    pe_status status = PE_OK;
+    for (size_t i = 0; i < w->n_specials && !status; i++) {
+        const uint32_t id = w->specials[i];
+        const bool user = t->attributes[id] & PE_TOKEN_USER;
+        if (user && t->offsets[id] < t->offsets[id + 1]) status = pe_dictionary_add(&t->pieces, (int32_t)id);
     }
-    t->offsets[t->n_tokens] = (uint32_t)used;
-    for (size_t id = 0; bpe && vocab->types && id < t->n_tokens; id++)
-        if (type_of(vocab, id) == TYPE_USER) add_key(list, vocab->tokens[id].data, vocab->tokens[id].size, id);
-    return pe_trie_build(&t->pieces, &t->arena, list->keys, list->n);
+    return status;
 }
 
-static pe_status build_specials(pe_tokenizer *t, const pe_vocab *vocab, key_list *list) {
-    if (!vocab->types) return PE_OK;
+/* Keys of BPE are bytes, keys of SPM are written as in the file. */
+static pe_status build_pieces(pe_tokenizer *t, const pe_vocab *vocab, workshop *w) {
+    t->pieces.bytes = t->bytes;
+    t->pieces.offsets = t->offsets;
+    if (t->kind == PE_VOCAB_SPM) t->pieces.views = vocab->tokens;
+    pe_status status = pe_dictionary_create(&t->pieces, &t->arena, t->n_tokens);
+    for (size_t id = 0, used = 0, size; id < t->n_tokens && !status; id++) {
+        bool piece;
+        status = add_token(t, vocab, w, id, t->bytes + used, &size, &piece);
+        used += size;
+        t->offsets[id + 1] = (uint32_t)used;
+        if (!status && piece && vocab->tokens[id].size) status = pe_dictionary_add(&t->pieces, (int32_t)id);
+    }
+    if (!status && t->kind == PE_VOCAB_BPE) status = add_user_pieces(t, w);
+    const int32_t ends[] = {vocab->eos_id, vocab->eot_id, vocab->eom_id};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (ends[i] >= 0) t->attributes[ends[i]] |= PE_TOKEN_END;
+    return status;
+}
+
+static pe_status build_specials(pe_tokenizer *t, const pe_vocab *vocab, workshop *w) {
+    w->keys = pe_mem_alloc(w->n_specials, sizeof *w->keys);
+    if (!w->keys) return PE_ERR_NOMEM;
     for (int with_control = 0; with_control < 2; with_control++) {
-        list->n = 0;
-        for (size_t id = 0; id < t->n_tokens; id++) {
-            token_type type = type_of(vocab, id);
-            bool end = is_end_name(vocab->tokens[id]);
-            if (with_control ? is_special(type) || end : type == TYPE_USER && !end)
-                add_key(list, vocab->tokens[id].data, vocab->tokens[id].size, id);
+        size_t n = 0;
+        for (size_t i = 0; i < w->n_specials; i++) {
+            const uint32_t id = w->specials[i];
+            const pe_view text = vocab->tokens[id];
+            const bool user = (t->attributes[id] & PE_TOKEN_USER) && !is_end_name(text);
+            if (text.size && (with_control || user))
+                w->keys[n++] = (pe_trie_key){text.data, (uint32_t)text.size, (int32_t)id};
         }
-        pe_status status = pe_trie_build(with_control ? &t->special : &t->user, &t->arena, list->keys, list->n);
+        pe_status status = pe_trie_build(with_control ? &t->special : &t->user, &t->arena, w->keys, n);
         if (status) return status;
     }
     return PE_OK;
 }
 
-static pe_status build_spm(pe_tokenizer *t, const pe_vocab *vocab) {
+static pe_status build_spm(pe_tokenizer *t, const pe_vocab *vocab, const uint8_t *joins) {
     uint32_t *priority = pe_arena_alloc(&t->arena, t->n_tokens, sizeof *priority);
-    if (!priority) return PE_ERR_NOMEM;
+    t->spm.joins = pe_arena_alloc(&t->arena, 256 * 256 / 8, 1);
+    if (!priority || !t->spm.joins) return PE_ERR_NOMEM;
+    pe_spm_set_joins(&t->spm, joins);
     for (size_t id = 0; id < t->n_tokens; id++) {
         float score = score_of(vocab, id);
         if (score != score) return pe_fail(PE_ERR_FORMAT, "tokenizer.ggml.scores[%zu] is not a number", id);
@@ -237,6 +341,7 @@ static pe_status build_spm(pe_tokenizer *t, const pe_vocab *vocab) {
     t->spm.priority = priority;
     t->spm.unk_id = vocab->unk_id;
     t->spm.add_space_prefix = vocab->add_space_prefix;
+    t->spm.remove_extra_whitespaces = vocab->remove_extra_whitespaces;
     for (int byte = 0; byte < 256; byte++)
         if (t->spm.byte_id[byte] < 0 && vocab->unk_id < 0)
             return pe_fail(PE_ERR_FORMAT,
@@ -244,6 +349,15 @@ static pe_status build_spm(pe_tokenizer *t, const pe_vocab *vocab) {
                            "pieces <0x00> to <0xFF>, or tokenizer.ggml.unknown_token_id",
                            (unsigned)byte);
     return PE_OK;
+}
+
+static pe_status build_nano(pe_tokenizer *t, const pe_vocab *vocab) {
+    if (vocab->unk_id < 0)
+        return pe_fail(PE_ERR_FORMAT,
+                       "tokenizer.ggml.unknown_token_id is missing, which this kind of vocabulary needs");
+    t->nano.unk_id = vocab->unk_id;
+    return pe_nano_create(&t->nano, &t->arena, vocab->tokens, t->n_tokens, t->attributes,
+                          PE_TOKEN_CONTROL | PE_TOKEN_UNKNOWN);
 }
 
 static pe_status build(pe_tokenizer *t, const pe_vocab *vocab, size_t n_bytes) {
@@ -257,20 +371,21 @@ static pe_status build(pe_tokenizer *t, const pe_vocab *vocab, size_t n_bytes) {
     t->offsets = pe_arena_alloc(&t->arena, t->n_tokens + 1, sizeof *t->offsets);
     t->attributes = pe_arena_alloc(&t->arena, t->n_tokens, 1);
     if (!t->bytes || !t->offsets || !t->attributes) return PE_ERR_NOMEM;
-    if (t->kind == PE_VOCAB_SPM) {
-        t->spm.joins = pe_arena_alloc(&t->arena, 256 * 256 / 8, 1);
-        if (!t->spm.joins) return PE_ERR_NOMEM;
-        for (int byte = 0; byte < 256; byte++) t->spm.byte_id[byte] = -1;
-    }
-    key_list list = {.keys = pe_mem_alloc(t->n_tokens, sizeof *list.keys)};
-    if (!list.keys) return PE_ERR_NOMEM;
-    pe_status status = build_pieces(t, vocab, &list);
-    if (!status) status = build_specials(t, vocab, &list);
-    pe_mem_free(list.keys);
+    workshop w = {.specials = pe_mem_alloc(t->n_tokens, sizeof *w.specials), .joins = pe_mem_alloc(256 * 256, 1)};
+    for (int byte = 0; byte < 256; byte++) t->spm.byte_id[byte] = -1;
+    pe_status status = w.specials && w.joins ? build_pieces(t, vocab, &w) : PE_ERR_NOMEM;
+    if (!status) status = build_specials(t, vocab, &w);
+    if (!status && t->kind == PE_VOCAB_SPM) status = build_spm(t, vocab, w.joins);
+    pe_mem_free(w.specials);
+    pe_mem_free(w.joins);
+    pe_mem_free(w.keys);
+    if (!status && t->kind == PE_VOCAB_NANO) status = build_nano(t, vocab);
+    if (status || t->kind != PE_VOCAB_BPE) return status;
+    const pe_pretokenizer *pretokenizer;
+    status = pe_pretokenizer_find(vocab->pre, vocab->pre_fallback, &pretokenizer);
     if (status) return status;
-    if (t->kind == PE_VOCAB_SPM) return build_spm(t, vocab);
-    return pe_bpe_create(&t->bpe, &t->arena, &t->pieces, vocab->pre, vocab->merges, vocab->n_merges,
-                         vocab->ignore_merges);
+    t->bpe.ignore_merges = vocab->ignore_merges || pretokenizer->ignore_merges;
+    return pe_bpe_create(&t->bpe, &t->arena, &t->pieces, pretokenizer, vocab->merges, vocab->n_merges);
 }
 
 pe_status pe_tokenizer_create(const pe_vocab *vocab, pe_tokenizer **out) {
@@ -303,6 +418,8 @@ static pe_status encode_stretch(const pe_tokenizer *t, pe_encoder *encoder, cons
                                    : pe_spm_encode(&t->spm, encoder, text, size);
 }
 
+static inline bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
 /* Special tokens first: the longest one at the earliest place. */
 static pe_status encode_text(const pe_tokenizer *t, pe_encoder *encoder, const char *text, size_t size,
                              const pe_trie *special) {
@@ -315,10 +432,16 @@ static pe_status encode_text(const pe_tokenizer *t, pe_encoder *encoder, const c
             at++;
             continue;
         }
-        pe_status status = encode_stretch(t, encoder, text + start, at - start);
+        size_t stop = at;
+        if (t->attributes[id] & TAKES_SPACE_BEFORE)
+            while (stop > start && is_space(text[stop - 1])) stop--;
+        pe_status status = encode_stretch(t, encoder, text + start, stop - start);
         if (status) return status;
         pe_encoder_emit(encoder, id);
-        start = at += length;
+        at += length;
+        if (t->attributes[id] & TAKES_SPACE_AFTER)
+            while (at < size && is_space(text[at])) at++;
+        start = at;
     }
     return encode_stretch(t, encoder, text + start, size - start);
 }
@@ -332,7 +455,12 @@ pe_status pe_tokenizer_encode(const pe_tokenizer *tokenizer, const char *text, s
     pe_encoder encoder;
     pe_encoder_begin(&encoder, ids, cap);
     if ((flags & PE_TOKENIZE_SPECIAL) && t->add_bos) pe_encoder_emit(&encoder, t->bos_id);
-    pe_status status = encode_text(t, &encoder, text, size, flags & PE_TOKENIZE_PARSE ? &t->special : &t->user);
+    const bool parse = flags & PE_TOKENIZE_PARSE;
+    pe_status status = PE_OK;
+    if (t->kind == PE_VOCAB_NANO)
+        pe_nano_encode(&t->nano, &encoder, text, size, parse);
+    else
+        status = encode_text(t, &encoder, text, size, parse ? &t->special : &t->user);
     if ((flags & PE_TOKENIZE_SPECIAL) && t->add_eos) pe_encoder_emit(&encoder, t->eos_id);
     pe_encoder_end(&encoder);
     if (!status) *n_ids = encoder.n_ids;
@@ -384,5 +512,5 @@ pe_status pe_tokenizer_decode(const pe_tokenizer *tokenizer, const int32_t *ids,
 
 unsigned pe_tokenizer_attributes(const pe_tokenizer *tokenizer, int32_t id) {
     if (id < 0 || (size_t)id >= tokenizer->n_tokens) return 0;
-    return tokenizer->attributes[id];
+    return tokenizer->attributes[id] & PUBLIC_ATTRIBUTES;
 }

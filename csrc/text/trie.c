@@ -174,9 +174,9 @@ static inline bool has_label(const pe_trie *trie, const pe_trie_node *node, cons
     return true;
 }
 
-/* Keys end where nodes end, so the walk for the whole passes the node of its left part, if that is a key. */
-static inline int32_t walk(const pe_trie *trie, const uint8_t *at, const uint8_t *left, const uint8_t *end,
-                           int32_t *left_id) {
+int32_t pe_trie_find(const pe_trie *trie, const char *data, size_t size) {
+    if (size == 0) return -1;
+    const uint8_t *at = (const uint8_t *)data, *end = at + size;
     uint32_t number = trie->root[*at];
     while (number) {
         const pe_trie_node *node = &trie->nodes[number];
@@ -184,21 +184,9 @@ static inline int32_t walk(const pe_trie *trie, const uint8_t *at, const uint8_t
         if ((size_t)(end - at) < node->label_size || !has_label(trie, node, at)) return -1;
         at += node->label_size;
         if (at == end) return node->id;
-        if (left_id && at == left) *left_id = node->id;
         number = child_by_byte(trie, node, *at);
     }
     return -1;
-}
-
-int32_t pe_trie_find(const pe_trie *trie, const char *data, size_t size) {
-    const uint8_t *start = (const uint8_t *)data;
-    return size ? walk(trie, start, NULL, start + size, NULL) : -1;
-}
-
-int32_t pe_trie_find_both(const pe_trie *trie, const char *data, size_t left, size_t size, int32_t *left_id) {
-    const uint8_t *start = (const uint8_t *)data;
-    *left_id = -1;
-    return walk(trie, start, start + left, start + size, left_id);
 }
 
 size_t pe_trie_longest(const pe_trie *trie, const char *data, size_t size, int32_t *id) {

@@ -1,5 +1,5 @@
-/* A read-only trie over byte strings, in one memory pool: the text layer's only dictionary. It answers exact lookups
- * (pieces, merges) and longest-prefix matches (special tokens).
+/* A read-only trie over byte strings, in one memory pool. It answers longest-prefix matches (special tokens) and exact
+ * lookups; where these are all that is asked, dictionary.h is built faster.
  *
  * A path without a branch is one node, so that n keys take at most 2n nodes. The children of a node lie side by side,
  * sorted by the byte that leads to them; these bytes have an array of their own, since that is what a search reads.
@@ -41,8 +41,6 @@ pe_status pe_trie_build(pe_trie *trie, pe_arena *arena, pe_trie_key *keys, size_
 
 /* The id of exactly this key, or -1. */
 int32_t pe_trie_find(const pe_trie *trie, const char *data, size_t size);
-/* The same, and on the way the id of exactly the first `left` bytes (0 < left < size), or -1, in *left_id. */
-int32_t pe_trie_find_both(const pe_trie *trie, const char *data, size_t left, size_t size, int32_t *left_id);
 /* The size of the longest key that `data` starts with and its id; 0 where there is none. */
 size_t pe_trie_longest(const pe_trie *trie, const char *data, size_t size, int32_t *id);
 

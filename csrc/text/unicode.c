@@ -5,7 +5,8 @@
 
 /* The first 128 entries of the table below, unpacked: most text never leaves them. */
 #define O PE_CLASS_OTHER
-#define L PE_CLASS_LETTER
+#define U PE_CLASS_UPPER
+#define L PE_CLASS_LOWER
 #define N PE_CLASS_NUMBER
 #define P PE_CLASS_PUNCTUATION
 #define S PE_CLASS_SYMBOL
@@ -14,11 +15,12 @@
 const uint8_t pe_ascii_class[128] = {
     O, O, O, O, O, O, O, O, O, W, W, W, W, W, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
     W, P, P, P, S, P, P, P, P, P, P, S, P, P, P, P, N, N, N, N, N, N, N, N, N, N, P, P, S, S, S, P,
-    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, P, P, P, S, P,
+    P, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, P, P, P, S, P,
     S, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, P, S, P, S, O,
 };
 // clang-format on
 #undef O
+#undef U
 #undef L
 #undef N
 #undef P

@@ -9,13 +9,29 @@
 
 typedef enum pe_class { /* general category by its first letter; White_Space comes before it */
                         PE_CLASS_OTHER = 0,
-                        PE_CLASS_LETTER,
+                        PE_CLASS_LETTER, /* without case: Lm, Lo */
                         PE_CLASS_MARK,
                         PE_CLASS_NUMBER,
                         PE_CLASS_PUNCTUATION,
                         PE_CLASS_SYMBOL,
                         PE_CLASS_SPACE,
+                        PE_CLASS_UPPER, /* Lu, Lt */
+                        PE_CLASS_LOWER, /* Ll */
 } pe_class;
+
+enum { /* sets of classes: bits by class */
+       PE_UPPERS = 1 << PE_CLASS_UPPER,
+       PE_LOWERS = 1 << PE_CLASS_LOWER,
+       PE_CASELESS = 1 << PE_CLASS_LETTER,
+       PE_LETTERS = PE_UPPERS | PE_LOWERS | PE_CASELESS,
+       PE_MARKS = 1 << PE_CLASS_MARK,
+       PE_NUMBERS = 1 << PE_CLASS_NUMBER,
+       PE_PUNCTUATION = 1 << PE_CLASS_PUNCTUATION,
+       PE_SYMBOLS = 1 << PE_CLASS_SYMBOL,
+       PE_SPACES = 1 << PE_CLASS_SPACE,
+       PE_OTHERS = 1 << PE_CLASS_OTHER,
+       PE_ALL_CLASSES = 0x1FF,
+};
 
 enum { PE_NO_CHARACTER = 0x110000 }; /* the code point of a byte that is no character */
 

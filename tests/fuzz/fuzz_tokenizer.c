@@ -178,7 +178,8 @@ static pe_view take_text(reader *r) {
 
 static void build_from(reader *r) {
     static draft d;
-    static const char *const names[] = {"gpt-2", "smollm", "default", "llama-bpe", "qwen2", "", "gpt-9"};
+    static const char *const names[] = {"gpt-2", "smollm", "default", "llama-bpe",    "qwen2",          "",
+                                        "gpt-9", "gpt-4o", "bloom",   "deepseek-llm", "deepseek-coder", "deepseek-v3"};
     uint8_t shape = take(r);
     begin(&d, shape & 1 ? PE_VOCAB_SPM : PE_VOCAB_BPE);
     if (shape & 2) (shape & 1 ? add_byte_pieces : add_bytes)(&d);

@@ -1,4 +1,4 @@
-"""The parts of the tokenizers: pre-tokenisers, classes of characters, UTF-8, the trie."""
+"""The parts of the tokenizers: classes of characters, UTF-8, the trie, the dictionary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from vocabs import HEADERS, OK
+from vocabs import ALPHABET, ERR_UNSUPPORTED, HEADERS, OK, bpe
 
 RELAXED = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -26,49 +26,16 @@ def lib(core: Any) -> Any:
     return core
 
 
-def words(lib: Any, name: str, text: str) -> list[str]:
-    row = lib.ffi.new("pe_pretokenizer **")
-    encoded = name.encode()
-    view = lib.ffi.new("pe_view *", {"data": (buffer := lib.ffi.from_buffer(encoded)), "size": len(encoded)})
-    assert lib.lib.pe_pretokenizer_find(view[0], row) == OK, (lib.error(), buffer)
-    data, at, result = text.encode(), 0, []
-    while at < len(data):
-        end = row[0].next(data, at, len(data))
-        assert at < end <= len(data)
-        result.append(data[at:end].decode())
-        at = end
-    return result
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("gpt-2", "I'll  go 'S it's", ["I", "'ll", " ", " go", " '", "S", " it", "'s"]),
-        ("gpt-2", "a 123b45\n\n c  ", ["a", " 123", "b", "45", "\n\n", " c", "  "]),
-        ("gpt-2", "\u3000é\n!? ", ["\u3000", "é", "\n", "!?", " "]),
-        ("smollm", "a 123  4½Ⅷ!", ["a", " ", "1", "2", "3", "  ", "4", "½", "Ⅷ", "!"]),
-        ("default", "a+b 12345 'x", ["a", "+", "b", " ", "123", "45", " ", "'", "x"]),
-        (
-            "llama-bpe",
-            "I'LL\n\n  x 12345!\n\n y",
-            ["I", "'LL", "\n\n", " ", " x", " ", "123", "45", "!\n\n", " y"],
-        ),
-        ("qwen2", " \r\n\tab 12 (c)", [" \r\n", "\tab", " ", "1", "2", " (", "c", ")"]),
-    ],
-)
-def test_words(lib: Any, name: str, text: str, expected: list[str]) -> None:
-    assert words(lib, name, text) == expected
-
-
 def test_classes_of_characters(lib: Any) -> None:
     """As the interpreter has them, for the characters that it knows."""
     order = "CLMNPS"
+    cases = {"Lu": 7, "Lt": 7, "Ll": 8}
     for code in range(0x110000):
         category = unicodedata.category(chr(code))
         if category in ("Cn", "Cs"):
             continue
         space = category[0] == "Z" or code in (9, 10, 11, 12, 13, 0x85)
-        expected = len(order) if space else order.index(category[0])
+        expected = len(order) if space else cases.get(category, order.index(category[0]))
         assert lib.lib.pe_unicode_class(code) == expected, hex(code)
 
 
@@ -119,7 +86,52 @@ def test_trie(lib: Any, keys: list[bytes], spread: int) -> None:
         longest = max((n for n in range(1, len(text) + 1) if text[:n] in expected), default=0)
         assert lib.lib.pe_trie_longest(trie, text, len(text), found) == longest
         assert not longest or found[0] == expected[text[:longest]]
-        for left in range(1, len(text)):
-            if lib.lib.pe_trie_find_both(trie, text, left, len(text), found) >= 0:
-                assert found[0] == expected.get(text[:left], -1)
     lib.lib.pe_arena_free(arena)
+
+
+# ---- the dictionary ----------------------------------------------------------------------------------------
+
+MASK = 2**64 - 1
+GOLDEN, LAST = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+
+
+def key_with_hash(value: int) -> bytes:
+    """Eight bytes whose hash is `value`: each step of the hash, undone. See pe_hash_bytes."""
+    value = value * pow(LAST, -1, 2**64) & MASK
+    value ^= value >> 32
+    value = value * pow(GOLDEN, -1, 2**64) & MASK
+    return (value ^ 8).to_bytes(8, "little")
+
+
+def test_tokens_chosen_to_collide_are_refused(lib: Any) -> None:
+    """They would make a load take time in the square of their number."""
+    keys = {key_with_hash(0x123456789 << 28 | i) for i in range(1000)}
+    tokenizer = bpe(lib, ["".join(ALPHABET[byte] for byte in key) for key in keys], [])
+    assert tokenizer.status == ERR_UNSUPPORTED
+    assert "tokens holds too many texts with the same hash" in tokenizer.message
+
+
+def test_few_tokens_that_collide_are_found(lib: Any) -> None:
+    keys = [key_with_hash(0x123456789 << 28 | i) for i in range(40)]
+    tokenizer = bpe(
+        lib, ["".join(ALPHABET[byte] for byte in key) for key in keys], [], pre=b"bloom", ignore_merges=True
+    )
+    for i, key in enumerate(keys):
+        if not any(byte in key for byte in b" (|.,!?)\t\n\r\v\f"):
+            assert tokenizer.encode(key) == [256 + i]
+
+
+def test_merges_chosen_to_collide_are_refused(lib: Any) -> None:
+    """Of all pairs of a thousand tokens, five hundred whose product with the hash's constant starts alike."""
+    texts = [a + b for a in "abcdefghijklmnopqrstuvwxyzABCDEF" for b in "abcdefghijklmnopqrstuvwxyzABCDEF"]
+    pairs = [
+        (left, right)
+        for left in range(len(texts))
+        for right in range(len(texts))
+        if ((left + 256 << 32 | right + 256) * GOLDEN & MASK) >> 54 == 77
+    ][:500]
+    assert len(pairs) == 500
+    merges = [(texts[left], texts[right]) for left, right in pairs]
+    tokenizer = bpe(lib, texts + [a + b for a, b in merges], [f"{a} {b}" for a, b in merges])
+    assert tokenizer.status == ERR_UNSUPPORTED
+    assert "merges holds too many pairs with the same hash" in tokenizer.message

@@ -74,7 +74,9 @@ def gemma3_model(gemma3: pathlib.Path) -> pyedge.Model:
 # ---- references --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "starcoder", "llama-spm", "phi-3"])
+@pytest.mark.parametrize(
+    "name", ["deepseek-coder", "falcon", "gpt-2", "llama-spm", "phi-3", "qwen35", "starcoder"]
+)
 def test_cases_of_vocabularies(vocab: Any, refs: pathlib.Path, name: str) -> None:
     tokenizer = vocab(name)
     folder = refs / "tok" / "vocabs"
@@ -91,12 +93,11 @@ def mixed(refs: pathlib.Path, name: str) -> tuple[bytes, Any]:
     return (refs / "tok" / "mixed.txt").read_bytes(), np.load(refs / "tok" / f"mixed_{name}.npz")
 
 
-# The file of llama-bpe does not say that BOS comes first, peers know it by the name: no `add_special`.
 @pytest.mark.parametrize(
     ("name", "variants"),
     [
         ("llama-spm", {"plain": 0, "add_special": SPECIAL, "parse_special": PARSE}),
-        ("llama-bpe", {"plain": 0, "parse_special": PARSE}),
+        ("llama-bpe", {"plain": 0, "add_special": SPECIAL, "parse_special": PARSE}),
         ("qwen2", {"plain": 0, "add_special": SPECIAL, "parse_special": PARSE}),
     ],
 )
@@ -451,7 +452,8 @@ def test_ids_out_of_range(lib: Any) -> None:
         (
             {"pre": b"gpt-3"},
             ERR_UNSUPPORTED,
-            "ggml.pre is 'gpt-3', which is not known; known are: gpt-2, ",
+            "ggml.pre is 'gpt-3', which is not known, and no other is named to use instead (pretokenizer); "
+            "known are: default, gpt-2, ",
         ),
     ],
 )

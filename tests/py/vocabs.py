@@ -24,11 +24,12 @@ FLAG_KEYS = {
     "add_eos": "add_eos_token",
     "add_space_prefix": "add_space_prefix",
     "ignore_merges": "ignore_merges",
+    "remove_extra_whitespaces": "remove_extra_whitespaces",
 }
 
 HEADERS = (
     *("base/arena.h", "base/view.h", "format/gguf.h", "quant/types.h"),
-    *("text/tokenizer.h", "text/trie.h", "text/pretokenize.h"),
+    *("text/tokenizer.h", "text/trie.h", "text/split.h", "text/pretokenize.h"),
 )
 
 
@@ -182,11 +183,12 @@ def read_vocab(lib: Any, path: pathlib.Path) -> Tokenizer:
         vocab.n_merges, vocab.merges = find("merges").n_items, find("merges").strings
     if find("pre"):
         vocab.pre = find("pre").strings[0]
-    for field, key in ID_KEYS.items():
-        value = scalar(f"{key}_token_id")
-        setattr(vocab, field, -1 if value is None else value)
-    vocab.add_bos = vocab.add_space_prefix = spm
-    for field, key in FLAG_KEYS.items():
+    name = lib.lib.pe_gguf_find(gguf, b"general.name")
+    if name:
+        vocab.model_name = name.strings[0]
+    assert lib.lib.pe_vocab_set_defaults(vocab) == OK, lib.error()
+    keys = {field: f"{key}_token_id" for field, key in ID_KEYS.items()} | FLAG_KEYS
+    for field, key in keys.items():
         value = scalar(key)
         if value is not None:
             setattr(vocab, field, value)
