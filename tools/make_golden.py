@@ -14,7 +14,11 @@ from pathlib import Path
 import numpy as np
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
-TYPES = ["BF16", "F16", "F32", "Q2_K", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0"]
+TYPES = [
+    *("BF16", "F16", "F32", "Q1_0", "Q2_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "MXFP4"),
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
+]
 RANDOM_ROWS = 32  # of 96 rows of random block bytes
 REAL = ["greedy.jsonl", "hf_dequantized_gemma-3-270m.jsonl", "hf_dequantized_smollm2-135m.jsonl"]
 

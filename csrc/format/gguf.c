@@ -172,6 +172,14 @@ static pe_status parse_strings(cursor *c, pe_arena *arena, pe_gguf_kv *kv) {
     pe_view *views = pe_arena_alloc(arena, (size_t)kv->n_items, sizeof *views);
     if (!views) return PE_ERR_NOMEM;
     for (uint64_t i = 0; i < kv->n_items; i++) {
+        if (left(c) >= 8) { /* vocabularies have hundreds of thousands: the usual case in few steps */
+            const uint64_t size = pe_gguf_read_u64(c->data + c->at);
+            if (size <= left(c) - 8) {
+                views[i] = (pe_view){(const char *)c->data + c->at + 8, (size_t)size};
+                c->at += 8 + (size_t)size;
+                continue;
+            }
+        }
         pe_status status = read_string(c, "a string", &views[i]);
         if (status) return kv->type == PE_META_ARRAY ? pe_fail_within(status, "item %" PRIu64, i) : status;
     }
@@ -215,17 +223,9 @@ static pe_status parse_value(cursor *c, pe_arena *arena, pe_gguf_kv *kv) {
     return kv->item_type == PE_META_BOOL ? check_bools(c, kv->data, kv->n_items) : PE_OK;
 }
 
-static pe_gguf_index *index_create(pe_arena *arena, size_t n) {
-    pe_gguf_index *index = pe_arena_alloc(arena, 1, sizeof *index);
-    if (!index) return NULL;
-    index->entries = pe_arena_alloc(arena, n, sizeof *index->entries);
-    index->n = n;
-    return index->entries ? index : NULL;
-}
-
 static pe_status parse_metadata(cursor *c, pe_gguf *out) {
     out->kv = pe_arena_alloc(&out->arena, out->n_kv, sizeof *out->kv);
-    out->keys = index_create(&out->arena, out->n_kv);
+    out->keys = pe_gguf_index_create(&out->arena, out->n_kv);
     if (!out->kv || !out->keys) return PE_ERR_NOMEM;
     for (size_t i = 0; i < out->n_kv; i++) {
         pe_gguf_kv *kv = &out->kv[i];
@@ -298,7 +298,7 @@ static pe_status parse_tensor(cursor *c, pe_gguf_row_size row_size, pe_gguf_tens
 
 static pe_status parse_tensors(cursor *c, pe_gguf_row_size row_size, pe_gguf *out) {
     out->tensors = pe_arena_alloc(&out->arena, out->n_tensors, sizeof *out->tensors);
-    out->names = index_create(&out->arena, out->n_tensors);
+    out->names = pe_gguf_index_create(&out->arena, out->n_tensors);
     if (!out->tensors || !out->names) return PE_ERR_NOMEM;
     for (size_t i = 0; i < out->n_tensors; i++) {
         pe_gguf_tensor *t = &out->tensors[i];

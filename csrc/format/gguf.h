@@ -20,13 +20,23 @@ typedef struct pe_gguf_kv {
     const pe_view *strings; /* arrays of strings: [n_items]; a lone string: [1]; else NULL */
 } pe_gguf_kv;
 
+/* How a tensor lies in its file. In GGUF: rows of blocks. Other formats (see source.h) have layouts that are none;
+ * `type` is then the one to make of them. */
+typedef enum pe_layout {
+    PE_LAYOUT_ROWS,     /* rows of blocks of `type` */
+    PE_LAYOUT_SPLIT,    /* all integers (int8) in order, then a float scale for each `group` of them */
+    PE_LAYOUT_NANO_Q4K, /* a row is one block of Nano's Q4K, of which the first dims[0] weights count */
+} pe_layout;
+
 typedef struct pe_gguf_tensor {
     const char *name; /* NUL-terminated, in the arena */
     int type;         /* GGML type number */
     uint32_t n_dims;
     uint64_t dims[4]; /* dims[0] contiguous; 1 past n_dims */
     const uint8_t *data;
-    uint64_t offset, size; /* bytes; offset from the start of the file */
+    uint64_t offset, size; /* bytes; offset from the start of its file */
+    pe_layout layout;
+    uint32_t group;
 } pe_gguf_tensor;
 
 typedef struct pe_gguf {
@@ -46,6 +56,14 @@ typedef bool (*pe_gguf_row_size)(int type, uint64_t n, uint64_t *bytes, const ch
 
 pe_status pe_gguf_parse(const void *data, size_t size, pe_gguf_row_size row_size, pe_gguf *out);
 void pe_gguf_free(pe_gguf *gguf);
+
+/* A model may be split into files. Which part this is, from 0, and how many there are: 0 and 1 for a whole model. */
+pe_status pe_gguf_split(const pe_gguf *gguf, uint32_t *no, uint32_t *count);
+/* Where part `no` lies, beside the first: <stem>-00002-of-00003.gguf for no = 1 and count = 3. */
+pe_status pe_gguf_part_path(pe_arena *arena, const char *first, uint32_t no, uint32_t count, const char **out);
+/* Add the tensors of the other parts to those of the first; names must be unique, and the total be that of the key
+ * split.tensors.count. The parts may be freed afterwards, their bytes must stay. */
+pe_status pe_gguf_merge(pe_gguf *first, const pe_gguf *parts, size_t n_parts);
 
 const pe_gguf_kv *pe_gguf_find(const pe_gguf *gguf, const char *key);
 const pe_gguf_tensor *pe_gguf_tensor_find(const pe_gguf *gguf, const char *name);

@@ -22,6 +22,8 @@ typedef bool (*pe_gguf_before)(const pe_gguf_entry *a, const pe_gguf_entry *b);
 
 /* Sort in place, in O(n log n) for any input and without memory of its own. Not stable. */
 void pe_gguf_sort(pe_gguf_entry *entries, size_t n, pe_gguf_before before);
+/* Room for n entries; NULL without memory. */
+pe_gguf_index *pe_gguf_index_create(pe_arena *arena, size_t n);
 /* Sort by name and refuse two equal ones; `kind` is "key" or "tensor". */
 pe_status pe_gguf_index_build(pe_gguf_index *index, const char *kind);
 

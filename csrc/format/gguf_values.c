@@ -29,6 +29,14 @@ void pe_gguf_sort(pe_gguf_entry *entries, size_t n, pe_gguf_before before) {
     }
 }
 
+pe_gguf_index *pe_gguf_index_create(pe_arena *arena, size_t n) {
+    pe_gguf_index *index = pe_arena_alloc(arena, 1, sizeof *index);
+    if (!index) return NULL;
+    index->entries = pe_arena_alloc(arena, n, sizeof *index->entries);
+    index->n = n;
+    return index->entries ? index : NULL;
+}
+
 static bool name_before(const pe_gguf_entry *a, const pe_gguf_entry *b) { return strcmp(a->name, b->name) < 0; }
 
 pe_status pe_gguf_index_build(pe_gguf_index *index, const char *kind) {

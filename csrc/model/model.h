@@ -67,6 +67,8 @@ typedef struct pe_arch {
 struct pe_model {
     atomic_int references;
     pe_filemap map;
+    pe_filemap *parts; /* [n_parts]: of a model in several files, those after the first */
+    size_t n_parts;
     pe_gguf gguf;
     const pe_arch *arch;
     pe_config config;

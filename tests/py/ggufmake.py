@@ -352,6 +352,24 @@ def with_tensor(file: Gguf, name: str | bytes, tensor: Tensor) -> Gguf:
     return replace(file, tensors=[*file.tensors, (name, tensor)])
 
 
+def split(file: Gguf, n_parts: int) -> list[Gguf]:
+    """The parts of a model in several files: keys in the first, tensors spread over all."""
+    parts = []
+    for no in range(n_parts):
+        keys = file.keys if no == 0 else []
+        numbers = [
+            ("split.no", Value.of(U16, no)),
+            ("split.count", Value.of(U16, n_parts)),
+            ("split.tensors.count", Value.of(I32, len(file.tensors))),
+        ]
+        parts.append(replace(file, keys=[*keys, *numbers], tensors=file.tensors[no::n_parts]))
+    return parts
+
+
+def part_names(stem: str, n_parts: int) -> list[str]:
+    return [f"{stem}-{no:05}-of-{n_parts:05}.gguf" for no in range(1, n_parts + 1)]
+
+
 def write_seeds(folder: pathlib.Path) -> None:
     aligned = Gguf(
         keys=[("general.alignment", u32(64))],

@@ -12,10 +12,12 @@ import pathlib
 import random
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import ggufmake as gm
+import numpy as np
 import pytest
 from ggufmake import Tensor, Value
 from refusal import NAME, on_disk, opened, path_refused, refused
@@ -40,6 +42,34 @@ def test_control_opens(vocab: str, version: int) -> None:
         ids = model.tokenize("the and <x>\x00é")
         assert model.detokenize(ids, skip_special=True).strip() == "the and <x>\x00é"
         assert model.logits(ids).shape == (len(ids), model.vocab_size)
+
+
+PLAIN_TYPES = {
+    "I8": (24, "<i1"),
+    "I16": (25, "<i2"),
+    "I32": (26, "<i4"),
+    "I64": (27, "<i8"),
+    "F64": (28, "<f8"),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN_TYPES)
+def test_control_plain_types(name: str) -> None:
+    """Embeddings, matrices and norms of such a type give the logits of the same numbers as floats."""
+    kind, dtype = PLAIN_TYPES[name]
+    file = gm.tiny_llama_file()
+    floats, others = [], []
+    for tensor_name, tensor in file.tensors:
+        numbers = np.rint(np.frombuffer(tensor.data, "<f4") * 30)
+        floats.append((tensor_name, Tensor(tensor.dims, numbers.astype("<f4").tobytes())))
+        others.append((tensor_name, Tensor(tensor.dims, numbers.astype(dtype).tobytes(), kind)))
+    with (
+        opened(replace(file, tensors=floats).to_bytes()) as expected,
+        opened(replace(file, tensors=others).to_bytes()) as model,
+    ):
+        ids = model.tokenize("the and an")
+        assert np.isfinite(model.logits(ids)).all()
+        assert (model.logits(ids) == expected.logits(ids)).all()
 
 
 def test_control_alignment() -> None:
@@ -303,6 +333,85 @@ def test_tensor_name_length() -> None:
         data[:at] + struct.pack("<Q", HUGE) + data[at + 8 :],
         rf"tensor \d+ of \d+: offset {at}: .*{HUGE}",
     )
+
+
+# ---- models in several files -------------------------------------------------------------------------------
+
+
+def part_files(folder: pathlib.Path, parts: Sequence[gm.Gguf], n_named: int = 3) -> pathlib.Path:
+    """The parts under their names; the path of the first."""
+    paths = [folder / name for name in gm.part_names("tiny", n_named)]
+    for path, part in zip(paths, parts, strict=False):
+        path.write_bytes(part.to_bytes())
+    return paths[0]
+
+
+def with_number(file: gm.Gguf, key: str, value: Value) -> gm.Gguf:
+    return replace(file, keys=[(name, value if name == key else old) for name, old in file.keys])
+
+
+def test_control_parts(tmp_path: pathlib.Path) -> None:
+    """The same logits as from one file, and the size of all files; a count of one changes nothing."""
+    whole = gm.tiny_llama_file()
+    first = part_files(tmp_path, gm.split(whole, 3))
+    single = part_files(tmp_path, gm.split(whole, 1), 1)
+    with opened(whole.to_bytes()) as model, pyedge.Model(first) as parts, pyedge.Model(single) as one:
+        ids = model.tokenize("the and an")
+        assert (model.logits(ids) == parts.logits(ids)).all()
+        assert (model.logits(ids) == one.logits(ids)).all()
+        assert parts.file_size == sum(path.stat().st_size for path in tmp_path.glob("*-of-00003.gguf"))
+        assert parts.n_params == model.n_params
+
+
+def wrong_part(no: int, key: str, value: Value) -> Callable[[list[gm.Gguf]], None]:
+    def change(parts: list[gm.Gguf]) -> None:
+        parts[no] = with_number(parts[no], key, value)
+
+    return change
+
+
+def repeated_tensor(parts: list[gm.Gguf]) -> None:
+    parts[2] = replace(parts[2], tensors=[*parts[2].tensors, parts[1].tensors[0]])
+
+
+PART_CASES = {
+    "missing": (lambda parts: parts.pop(), r"part 3 of 3: .*00003-of-00003\.gguf.*[Nn]o such file"),
+    "in another order": (lambda parts: parts.insert(1, parts.pop()), r"part 2 of 3, .*says .* part 3 of 3"),
+    "of more": (wrong_part(1, "split.count", gm.u32(4)), r"part 2 of 3, .*says .* part 2 of 4"),
+    "no part at all": (lambda parts: parts.insert(1, gm.tiny_llama_file()), r"part 2 of 3, .* part 1 of 1"),
+    "number past the count": (
+        wrong_part(1, "split.no", gm.u32(3)),
+        r"'split\.no' is 3, but 'split\.count' is 3",
+    ),
+    "number of another type": (wrong_part(1, "split.no", gm.text("1")), r"'split\.no' has type string"),
+    "tensors are missing": (
+        wrong_part(0, "split.tensors.count", gm.u32(99)),
+        r"\d+ tensors together, but 'split\.tensors\.count' is 99",
+    ),
+    "tensor in two parts": (repeated_tensor, r"tensor '.*' is there twice"),
+    "other first name": (
+        wrong_part(0, "split.count", gm.u32(2)),
+        r"first of 2 parts.*'-00001-of-00002\.gguf'",
+    ),
+    "too many": (wrong_part(0, "split.count", gm.u32(65536)), r"'split\.count' is 65536; at most 65535"),
+    "second opened": (wrong_part(0, "split.no", gm.u32(1)), r"part 2 of 3; open the first"),
+}
+
+
+@pytest.mark.parametrize("case", PART_CASES)
+def test_parts(case: str, tmp_path: pathlib.Path) -> None:
+    change, pattern = PART_CASES[case]
+    parts = gm.split(gm.tiny_llama_file(), 3)
+    change(parts)
+    kind = pyedge.Error if case == "missing" else pyedge.ModelFileError
+    path_refused(part_files(tmp_path, parts), pattern, kind)
+
+
+def test_part_cut_short(tmp_path: pathlib.Path) -> None:
+    first = part_files(tmp_path, gm.split(gm.tiny_llama_file(), 3))
+    second = tmp_path / gm.part_names("tiny", 3)[1]
+    second.write_bytes(second.read_bytes()[:-100])
+    path_refused(first, r"part 2 of 3, .*cut short")
 
 
 # ---- at random ---------------------------------------------------------------------------------------------

@@ -152,9 +152,8 @@ def test_file_types(refs: pathlib.Path, tmp_path: pathlib.Path, file_type: str) 
         np.load(refs / "models" / "llama.npz") as inputs,
         np.load(refs / "quant" / "llama_logits.npz") as outputs,
     ):
-        if f"{reference}_deqf32_0" not in outputs:
-            pytest.skip(f"there is no reference for {file_type}")
-        expected = np.stack([outputs[f"{reference}_deqf32_{i}"] for i in SEQUENCES])
+        full = f"{reference}_deqf32_0" in outputs  # of the newest types only llama.cpp's own values are known
+        expected = np.stack([outputs[f"{reference}_{'deqf32' if full else 'lc'}_{i}"] for i in SEQUENCES])
         peer = np.stack([outputs[f"{reference}_lc_{i}"] for i in SEQUENCES])
         tokens = [inputs[f"tok_{i}"] for i in SEQUENCES]
         positions = [inputs[f"pos_{i}"] for i in SEQUENCES]
@@ -163,8 +162,8 @@ def test_file_types(refs: pathlib.Path, tmp_path: pathlib.Path, file_type: str) 
         with pyedge.Model(path, kv_type="f32", isa=isa) as model:
             logits = np.stack([model.logits(tokens[i])[positions[i]] for i in SEQUENCES])
         error = rms(logits - expected)
-        assert error <= (2e-5 if floating else 2e-3), isa
-        assert floating or error <= 0.1 * rms(peer - expected), isa
+        assert error <= (2e-5 if floating else 2e-3 if full else 0.12), isa
+        assert floating or not full or error <= 0.1 * rms(peer - expected), isa
 
 
 # ---- real models -------------------------------------------------------------------------------------------
