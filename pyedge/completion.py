@@ -64,6 +64,7 @@ class SamplingOptions(TypedDict, total=False):
     stop: str | Sequence[str]
     logit_bias: Mapping[int, float] | None
     logprobs: int
+    lookup: bool | int
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Options:
     stop: tuple[str, ...]
     logit_bias: tuple[tuple[int, float], ...]
     logprobs: int
+    lookup: int  # tokens evaluated ahead at most
 
 
 _OPTIONS = tuple(entry.name for entry in fields(Options))
@@ -158,6 +160,7 @@ def _checked(
     stop: str | Sequence[str] = (),
     logit_bias: Mapping[int, float] | None = None,
     logprobs: int = 0,
+    lookup: bool | int = True,
 ) -> Options:
     temperature = _real("temperature", temperature, "a number, 0 (greedy) or more")
     if not 0 <= temperature < math.inf:
@@ -173,6 +176,8 @@ def _checked(
         raise _refuse("repeat_penalty", "a finite number above 0 (1: off)", repeat_penalty)
     if seed is not None:
         seed = integer("seed", seed, 0, 2**64 - 1, "None (fresh entropy) or an integer from 0 to 2**64 - 1")
+    if isinstance(lookup, bool):
+        lookup = 2**31 - 1 if lookup else 0
     return Options(
         max_tokens=integer("max_tokens", max_tokens, 0, 2**31 - 1, "an integer from 0 to 2**31 - 1"),
         temperature=temperature,
@@ -184,4 +189,5 @@ def _checked(
         stop=_stops(stop),
         logit_bias=_bias(logit_bias, vocab_size),
         logprobs=integer("logprobs", logprobs, 0, vocab_size, f"an integer from 0 (off) to {vocab_size}"),
+        lookup=integer("lookup", lookup, 0, 2**31 - 1, "True, False, or the most tokens to look ahead"),
     )

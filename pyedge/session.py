@@ -170,7 +170,10 @@ class Session:
                 decode_seconds=0.0,
                 ttft_seconds=0.0,
                 load_seconds=self._load_seconds,
+                drafted_tokens=0,
+                accepted_tokens=0,
             )
+            drafted, accepted = core.lookups
             sampler = _core.Sampler(
                 temperature=options.temperature,
                 top_k=options.top_k,
@@ -195,7 +198,7 @@ class Session:
                 for step in range(1, options.max_tokens + 1):
                     before = time.perf_counter()
                     if pending is not None:
-                        core.advance((pending,))
+                        core.step(pending, min(options.lookup, options.max_tokens - step))
                     id, logprob = core.sample(sampler)
                     if pending is None:
                         timings["ttft_seconds"] = time.perf_counter() - started
@@ -228,6 +231,9 @@ class Session:
                     return
             except CancelledError:
                 yield Piece(text.finish(), None, None, (), "cancelled")
+            finally:
+                timings["drafted_tokens"] = core.lookups[0] - drafted
+                timings["accepted_tokens"] = core.lookups[1] - accepted
 
     def _collect(self, pieces: Iterator[Piece], timings: dict[str, float]) -> Completion:
         """Run a stream to its end."""

@@ -2,6 +2,7 @@
  * that evaluation relies on is checked here, so that it need not be later. */
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "model/repack.h"
 #include "quant/types.h"
 
 #include <math.h>
@@ -175,6 +176,15 @@ static pe_status place_vector(pe_model *model, const pe_gguf_tensor *tensor, con
     return PE_OK;
 }
 
+static pe_status repack(pe_model *model, const pe_gguf_tensor *tensor, pe_weight *weight) {
+    uint64_t row_bytes;
+    const char *why;
+    if (!pe_quant_row_size(tensor->type, weight->n_in, &row_bytes, &why))
+        return pe_fail(PE_ERR_FORMAT, "tensor '%s': %s", tensor->name, why);
+    weight->row_bytes = (size_t)row_bytes;
+    return pe_repack(&model->arena, tensor, &weight->data);
+}
+
 static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t layer, size_t *n_placed) {
     const bool per_layer = strchr(rule->name, '%') != NULL;
     char name[64];
@@ -201,6 +211,7 @@ static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t lay
     if (!rule->matrix) return place_vector(model, tensor, (const float **)(void *)(base + rule->field));
     pe_weight *weight = (pe_weight *)(void *)(base + rule->field);
     *weight = (pe_weight){tensor->data, tensor->type, slot, (uint32_t)in, (uint32_t)out, tensor->size / out};
+    if (tensor->layout) return repack(model, tensor, weight);
     if (tensor->type == 0 && (uintptr_t)tensor->data % sizeof(float))
         return pe_fail(PE_ERR_FORMAT, "tensor '%s' is not aligned to its 4-byte elements", name);
     return PE_OK;

@@ -14,7 +14,7 @@ from typing import TextIO
 import typer
 
 from ..errors import Error
-from . import answer, bench, chat, machine, models, text
+from . import answer, bench, chat, machine, models, quantize, text, verify
 
 app = typer.Typer(
     name="pyedge",
@@ -41,7 +41,7 @@ def _root(
         raise typer.Exit(2)
 
 
-for module in (answer, chat, models, text, bench, machine):
+for module in (answer, chat, models, text, bench, machine, quantize, verify):
     module.register(app)
 
 

@@ -13,6 +13,7 @@ from ..completion import SamplingOptions, check_options
 from .common import (
     ContextOption,
     JsonOption,
+    LookupOption,
     MaxTokensOption,
     MinPOption,
     ModelOption,
@@ -41,6 +42,7 @@ def generate(
     repeat_penalty: PenaltyOption = 1.0,
     seed: SeedOption = None,
     stop: StopOption = None,
+    lookup: LookupOption = True,
     raw: Annotated[bool, typer.Option("--raw", help="Plain completion, without the chat template.")] = False,
     context: ContextOption = None,
     threads: ThreadsOption = None,
@@ -65,6 +67,7 @@ def generate(
         "repeat_penalty": repeat_penalty,
         "seed": seed,
         "stop": stop or (),
+        "lookup": lookup,
     }
     check_options(2**31 - 1, **options)  # wrong options are told before a model is fetched
     with Model(model_or_default(model), context=context, threads=threads) as opened:

@@ -19,6 +19,7 @@ from ..completion import SamplingOptions, check_options
 from ..errors import ContextOverflowError, Error
 from .common import (
     ContextOption,
+    LookupOption,
     MaxTokensOption,
     MinPOption,
     ModelOption,
@@ -175,6 +176,7 @@ def chat(
     min_p: MinPOption = 0.05,
     repeat_penalty: PenaltyOption = 1.0,
     seed: SeedOption = None,
+    lookup: LookupOption = True,
     context: ContextOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -189,6 +191,7 @@ def chat(
         "min_p": min_p,
         "repeat_penalty": repeat_penalty,
         "seed": seed,
+        "lookup": lookup,
     }
     check_options(2**31 - 1, **options)
     if hasattr(sys.stdin, "reconfigure"):

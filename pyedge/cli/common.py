@@ -32,6 +32,12 @@ MinPOption = Annotated[float, typer.Option("--min-p", help="0: off.")]
 PenaltyOption = Annotated[float, typer.Option("--repeat-penalty", help="1: off.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same tokens.")]
 StopOption = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; repeatable.")]
+LookupOption = Annotated[
+    bool,
+    typer.Option(
+        "--lookup/--no-lookup", help="Evaluate repeated text several tokens at once: the same answer, sooner."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -157,7 +157,7 @@ def test_quantize_row(kernels: Kernels, kind: str) -> None:
 
 
 def test_tokens_are_quantised_alone(kernels: Kernels) -> None:
-    """Scales and sums of any number of tokens are those of each token; the integers lie as gemm wants them."""
+    """Scales and sums of any number of tokens are those of each token; the integers lie as gemm wants."""
     n, tile = 96, kernels.tile
     for n_tokens in (2, kernels.few, kernels.few + 1, 2 * tile, 2 * tile + 1):
         x = np.stack([activations(KINDS[t % len(KINDS)], n, seed=t) for t in range(n_tokens)])
