@@ -164,8 +164,8 @@ typedef struct pe_quantize_result {
     double squared_sum;   /* sum of input^2 */
 } pe_quantize_result;
 
-/* Rows of type `from`, in [n_rows, n_per_row], into rows of type `to`, with small squared error. n_per_row is a multiple
- * of the blocks of both types. importance [n_per_row] (may be NULL) weighs the squared error of each column.
+/* Rows of type `from`, in [n_rows, n_per_row], into rows of type `to`, with small squared error. n_per_row is a
+ * multiple of the blocks of both types. importance [n_per_row] (may be NULL) weighs the squared error of each column.
  * n_threads 0: pe_threads_default(); the bytes do not depend on it. result may be NULL. PE_ERR_FORMAT names an input
  * that is not finite, PE_ERR_ARG one that the output type cannot hold. */
 PE_API pe_status pe_quantize_rows(void *out, size_t out_size, int to, const void *in, size_t in_size, int from,

@@ -21,15 +21,15 @@ enum pe_quant_slot { /* one per row of quants.def */
 };
 
 enum {
-    PE_GROUP = 32,           /* weights and activations per scale */
-    PE_PANEL_ROWS = 32,      /* rows that one gemm call takes at most */
+    PE_GROUP = 32,            /* weights and activations per scale */
+    PE_PANEL_ROWS = 32,       /* rows that one gemm call takes at most */
     PE_GEMM_ROOM = 112 << 10, /* bytes of scratch that gemm takes */
-    PE_MAX_LANES = 16,       /* floats of the widest vector; attention pads its rows with as many */
-    PE_PAGE = 64,            /* positions per KV page */
-    PE_SPAN = 8,             /* pages whose attention is one sum, to be joined with that of others */
-    PE_MAX_QUERIES = 32,     /* (head, token) pairs that one attention call takes at most */
-    PE_ACT_MAX = 16383,      /* largest magnitude of a quantised activation */
-    PE_FEW = 8               /* tokens that are multiplied together without forming a tile */
+    PE_MAX_LANES = 16,        /* floats of the widest vector; attention pads its rows with as many */
+    PE_PAGE = 64,             /* positions per KV page */
+    PE_SPAN = 8,              /* pages whose attention is one sum, to be joined with that of others */
+    PE_MAX_QUERIES = 32,      /* (head, token) pairs that one attention call takes at most */
+    PE_ACT_MAX = 16383,       /* largest magnitude of a quantised activation */
+    PE_FEW = 8                /* tokens that are multiplied together without forming a tile */
 };
 
 /* The input of a product, quantised. Up to PE_FEW tokens: q [n_tokens, n], scale [n_tokens, n / 32],
@@ -106,9 +106,7 @@ static inline size_t pe_gemm_scratch(size_t n) { /* bytes; a tile of int16 while
 static inline size_t pe_attend_scratch(size_t head_dim) { /* floats: scores, two sets of sums, a page of K or V */
     return PE_MAX_QUERIES * (PE_PAGE + 2 * (head_dim + PE_MAX_LANES)) + PE_PAGE * (head_dim + PE_MAX_LANES);
 }
-static inline size_t pe_partial_floats(size_t head_dim) { /* maximum, sum, values */
-    return head_dim + 2;
-}
+static inline size_t pe_partial_floats(size_t head_dim) { /* maximum, sum, values */ return head_dim + 2; }
 
 /* Slot of a GGML type number, or -1 where no kernel reads it. */
 int pe_kernels_slot(int type);

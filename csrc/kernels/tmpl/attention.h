@@ -33,7 +33,7 @@ static void kv_store(void *k_page, void *v_page, size_t slot, const float *k, co
  * row of b has `width` elements; keep NULL: c starts at 0. */
 PE_INLINE void small_product(size_t Q, size_t N, bool f32, float *c, size_t c_stride, const float *keep,
                              const float *const a[], const uint8_t *b, size_t width, size_t column, size_t from,
-                             size_t to) {
+                             size_t to, const uint8_t *later) {
     vf acc[6][4];
 #pragma GCC unroll 6
     for (size_t i = 0; i < Q; i++)
@@ -42,6 +42,8 @@ PE_INLINE void small_product(size_t Q, size_t N, bool f32, float *c, size_t c_st
             acc[i][j] = keep ? vf_mul(vf_load(c + i * c_stride + column + j * PE_VF), vf_set1(keep[i])) : vf_zero();
     for (size_t k = from; k < to; k++) {
         vf row[4];
+        if (!f32 && column == 0 && later)
+            for (size_t i = 0; i < 2 * width; i += CACHE_LINE) vs_prefetch(later + 2 * k * width + i);
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++) row[j] = load_kv(f32, b, k * width + column + j * PE_VF);
 #pragma GCC unroll 6
@@ -59,13 +61,13 @@ PE_INLINE void small_product(size_t Q, size_t N, bool f32, float *c, size_t c_st
 
 /* The same for all columns; those past the last whole vector one by one. */
 PE_INLINE void product_rows(size_t Q, bool f32, float *c, size_t c_stride, const float *keep, const float *const a[],
-                            const uint8_t *b, size_t width, size_t from, size_t to) {
+                            const uint8_t *b, size_t width, size_t from, size_t to, const uint8_t *later) {
     enum { WIDE = PE_VF == 16 ? 4 : 2 }; /* vectors beside each other: as many as there are registers for */
     size_t column = 0;
     for (; column + WIDE * PE_VF <= width; column += WIDE * PE_VF)
-        small_product(Q, WIDE, f32, c, c_stride, keep, a, b, width, column, from, to);
+        small_product(Q, WIDE, f32, c, c_stride, keep, a, b, width, column, from, to, later);
     for (; column + PE_VF <= width; column += PE_VF)
-        small_product(Q, 1, f32, c, c_stride, keep, a, b, width, column, from, to);
+        small_product(Q, 1, f32, c, c_stride, keep, a, b, width, column, from, to, later);
     for (; column < width; column++)
         for (size_t i = 0; i < Q; i++) {
             float acc = keep ? c[i * c_stride + column] * keep[i] : 0.0f;
@@ -82,10 +84,10 @@ PE_INLINE void product_rows(size_t Q, bool f32, float *c, size_t c_stride, const
 }
 
 #define PRODUCT_ROWS(Q, kind, f32)                                                                                     \
-    static __attribute__((noinline)) void product_rows_##Q##_##kind(float *c, size_t c_stride, const float *keep,      \
-                                                                    const float *const a[], const uint8_t *b,          \
-                                                                    size_t width, size_t from, size_t to) {            \
-        product_rows(Q, f32, c, c_stride, keep, a, b, width, from, to);                                                \
+    PE_ONCE void product_rows_##Q##_##kind(float *c, size_t c_stride, const float *keep, const float *const a[],       \
+                                           const uint8_t *b, size_t width, size_t from, size_t to,                     \
+                                           const uint8_t *later) {                                                     \
+        product_rows(Q, f32, c, c_stride, keep, a, b, width, from, to, later);                                         \
     }
 PRODUCT_ROWS(4, half, false)
 PRODUCT_ROWS(3, half, false)
@@ -96,26 +98,20 @@ PRODUCT_ROWS(3, full, true)
 PRODUCT_ROWS(2, full, true)
 PRODUCT_ROWS(1, full, true)
 
+typedef void (*row_product)(float *c, size_t c_stride, const float *keep, const float *const a[], const uint8_t *b,
+                            size_t width, size_t from, size_t to, const uint8_t *later);
+
+/* `later`: what is read next, as many bytes as b has, to be asked for on the way; or NULL. */
 static void product(size_t n, bool f32, float *c, size_t c_stride, const float *keep, const float *const a[],
-                    const uint8_t *b, size_t width, size_t from, size_t to) {
-    static void (*const half[])(float *, size_t, const float *, const float *const *, const uint8_t *, size_t, size_t,
-                                size_t) = {NULL, product_rows_1_half, product_rows_2_half, product_rows_3_half,
-                                           product_rows_4_half};
-    static void (*const full[])(float *, size_t, const float *, const float *const *, const uint8_t *, size_t, size_t,
-                                size_t) = {NULL,
-                                           product_rows_1_full,
-                                           product_rows_2_full,
-                                           product_rows_3_full,
-                                           product_rows_3_full,
-                                           product_rows_3_full,
-                                           product_rows_6_full};
-    static const size_t taken[] = {0, 1, 2, 3, 3, 3, 6};
+                    const uint8_t *b, size_t width, size_t from, size_t to, const uint8_t *later) {
+    static const row_product half[] = {NULL, product_rows_1_half, product_rows_2_half, product_rows_3_half,
+                                       product_rows_4_half};
+    static const row_product full[] = {NULL, product_rows_1_full, product_rows_2_full, product_rows_3_full, NULL,
+                                       NULL, product_rows_6_full};
     for (size_t i = 0; i < n;) {
-        const size_t left = n - i, most = f32 ? 6 : 4,
-                     q = f32           ? taken[left < most ? left : most]
-                         : left < most ? left
-                                       : most;
-        (f32 ? full : half)[q](c + i * c_stride, c_stride, keep ? keep + i : NULL, a + i, b, width, from, to);
+        const size_t left = n - i;
+        const size_t q = f32 ? left >= 6 ? 6 : left > 3 ? 3 : left : left > 4 ? 4 : left;
+        (f32 ? full : half)[q](c + i * c_stride, c_stride, keep ? keep + i : NULL, a + i, b, width, from, to, later);
         i += q;
     }
 }
@@ -186,10 +182,12 @@ static void attend_page(const pe_attend *job, const float *const q[], pe_state s
     const size_t seen_to = last + 1 - start < PE_PAGE ? last + 1 - start : PE_PAGE;
     const uint8_t *k = (const uint8_t *)job->pages[page] + job->k_offset;
     const uint8_t *v = (const uint8_t *)job->pages[page] + job->v_offset;
+    const uint8_t *next = page < last / PE_PAGE ? (const uint8_t *)job->pages[page + 1] + job->k_offset : NULL;
     const bool widen = !job->kv_f32 && n > 4, f32 = job->kv_f32 || widen;
     float keep[PE_MAX_QUERIES];
     const float *rows[PE_MAX_QUERIES];
-    product(n, f32, scores, PE_PAGE, NULL, q, widen ? as_floats(k, head_dim * PE_PAGE, room) : k, PE_PAGE, 0, head_dim);
+    product(n, f32, scores, PE_PAGE, NULL, q, widen ? as_floats(k, head_dim * PE_PAGE, room) : k, PE_PAGE, 0, head_dim,
+            v);
     for (size_t i = 0; i < n; i++) {
         const size_t at = job->position + i / job->n_group; /* this query sees positions from..at */
         const size_t from = job->window && at + 1 > job->window ? at + 1 - job->window : 0;
@@ -197,7 +195,7 @@ static void attend_page(const pe_attend *job, const float *const q[], pe_state s
         rows[i] = scores + i * PE_PAGE;
     }
     product(n, f32, states[0].out, padded, keep, rows, widen ? as_floats(v, head_dim * PE_PAGE, room) : v, head_dim,
-            seen_from, seen_to);
+            seen_from, seen_to, next);
 }
 
 static void attend(const pe_attend *job) {
