@@ -86,10 +86,13 @@ const pe_kernels PE_TABLE_NAME(PE_ISA) = {
 #undef PE_QUANT
         },
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
     .add = add,
     .scale = scale_by,
+    .soft_cap = soft_cap,
     .silu_mul = silu_mul,
     .gelu_tanh_mul = gelu_tanh_mul,
+    .gelu_erf_mul = gelu_erf_mul,
     .rope = rope,
     .kv_store = kv_store,
     .attend = attend,

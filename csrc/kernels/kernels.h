@@ -23,7 +23,7 @@ enum pe_quant_slot { /* one per row of quants.def */
 enum {
     PE_GROUP = 32,            /* weights and activations per scale */
     PE_PANEL_ROWS = 32,       /* rows that one gemm call takes at most */
-    PE_GEMM_ROOM = 112 << 10, /* bytes of scratch that gemm takes */
+    PE_GEMM_ROOM = 128 << 10, /* bytes of scratch that gemm takes */
     PE_MAX_LANES = 16,        /* floats of the widest vector; attention pads its rows with as many */
     PE_PAGE = 64,             /* positions per KV page */
     PE_SPAN = 8,              /* pages whose attention is one sum, to be joined with that of others */
@@ -52,7 +52,7 @@ typedef struct pe_attend {
     size_t n_tokens;           /* n_tokens * n_group <= PE_MAX_QUERIES */
     size_t position;           /* of the first token */
     size_t window;             /* positions seen, the token's own included; 0: all */
-    float scale;               /* of the scores */
+    float scale, cap;          /* of the scores; then cap * tanh(score / cap), 0: none */
     const float *q;            /* [n_tokens, q_stride]: the group's heads [n_group, head_dim] lie at its start */
     float *out;                /* the same layout */
     size_t q_stride, out_stride;
@@ -75,10 +75,15 @@ typedef struct pe_kernels {
                                 const pe_act *x, void *scratch);
 
     void (*rms_norm)(float *out, const float *x, const float *weight, size_t n, float eps);
-    void (*add)(float *y, const float *x, size_t n);               /* y += x */
-    void (*scale)(float *y, float factor, size_t n);               /* y *= factor */
-    void (*silu_mul)(float *gate, const float *up, size_t n);      /* gate = silu(gate) * up */
-    void (*gelu_tanh_mul)(float *gate, const float *up, size_t n); /* gate = gelu(gate) * up, tanh form */
+    /* bias NULL: none */
+    void (*layer_norm)(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps);
+    void (*add)(float *y, const float *x, size_t n); /* y += x */
+    void (*scale)(float *y, float factor, size_t n); /* y *= factor */
+    void (*soft_cap)(float *y, float cap, size_t n); /* y = cap * tanh(y / cap) */
+    /* gate = activation(gate) * up; up NULL: 1. GELU in the tanh form and the exact one. */
+    void (*silu_mul)(float *gate, const float *up, size_t n);
+    void (*gelu_tanh_mul)(float *gate, const float *up, size_t n);
+    void (*gelu_erf_mul)(float *gate, const float *up, size_t n);
     /* Rotate the first n_rot of each head of x [n_heads, head_dim]; cos, sin [n_rot / 2]. `split`: the pair of i is
      * i + n_rot / 2 (as in GPT-NeoX), else pairs are (2i, 2i + 1). */
     void (*rope)(float *x, size_t n_heads, size_t head_dim, size_t n_rot, const float *cos, const float *sin,

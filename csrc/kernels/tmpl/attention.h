@@ -138,9 +138,10 @@ static void finish_state(float *to, const pe_state *state, size_t head_dim) {
 }
 
 /* Scores [PE_PAGE] of a page to exponentials below the running maximum; returns what to keep of the sums so far. */
-static float soften(float *scores, pe_state *state, float scale, size_t start, size_t from, size_t at) {
+static float soften(float *scores, pe_state *state, float scale, float cap, size_t start, size_t from, size_t at) {
     const vf factor = vf_set1(scale);
     for (size_t j = 0; j < PE_PAGE; j += PE_VF) vf_store(scores + j, vf_mul(vf_load(scores + j), factor));
+    for (size_t j = 0; cap > 0 && j < PE_PAGE; j += PE_VF) vf_store(scores + j, capped(vf_load(scores + j), cap));
     if (start < from || start + PE_PAGE - 1 > at)
         for (size_t j = 0; j < PE_PAGE; j++)
             if (start + j > at || start + j < from) scores[j] = -INFINITY;
@@ -191,7 +192,7 @@ static void attend_page(const pe_attend *job, const float *const q[], pe_state s
     for (size_t i = 0; i < n; i++) {
         const size_t at = job->position + i / job->n_group; /* this query sees positions from..at */
         const size_t from = job->window && at + 1 > job->window ? at + 1 - job->window : 0;
-        keep[i] = soften(scores + i * PE_PAGE, &states[i], job->scale, start, from, at);
+        keep[i] = soften(scores + i * PE_PAGE, &states[i], job->scale, job->cap, start, from, at);
         rows[i] = scores + i * PE_PAGE;
     }
     product(n, f32, states[0].out, padded, keep, rows, widen ? as_floats(v, head_dim * PE_PAGE, room) : v, head_dim,

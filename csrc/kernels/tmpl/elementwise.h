@@ -83,6 +83,32 @@ static void rms_norm(float *out, const float *x, const float *weight, size_t n, 
     for (size_t i = 0; i < n; i += PE_VF) put(out, i, n, vf_mul(vf_mul(take(x, i, n, 0), s), take(weight, i, n, 0)));
 }
 
+/* weight * (x - mean) / deviation + bias; bias NULL: 0 */
+static void layer_norm(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps) {
+    vf sum = vf_zero(), squares = vf_zero();
+    for (size_t i = 0; i < n; i += PE_VF) sum = vf_add(sum, take(x, i, n, 0));
+    const float mean = vf_hsum(sum) / (float)n;
+    for (size_t i = 0; i < n; i += PE_VF) {
+        const vf v = vf_sub(take(x, i, n, mean), vf_set1(mean));
+        squares = vf_fma(v, v, squares);
+    }
+    const vf s = vf_set1(1.0f / sqrtf(vf_hsum(squares) / (float)n + eps));
+    for (size_t i = 0; i < n; i += PE_VF) {
+        const vf scaled = vf_mul(vf_mul(vf_sub(take(x, i, n, 0), vf_set1(mean)), s), take(weight, i, n, 0));
+        put(out, i, n, bias ? vf_add(scaled, take(bias, i, n, 0)) : scaled);
+    }
+}
+
+/* cap * tanh(x / cap), tanh(u) = 1 - 2 / (1 + e^(2u)) */
+static inline vf capped(vf x, float cap) {
+    const vf e = vf_exp(vf_mul(x, vf_set1(2.0f / cap)));
+    return vf_mul(vf_sub(vf_set1(1.0f), vf_div(vf_set1(2.0f), vf_add(vf_set1(1.0f), e))), vf_set1(cap));
+}
+
+static void soft_cap(float *y, float cap, size_t n) {
+    for (size_t i = 0; i < n; i += PE_VF) put(y, i, n, capped(take(y, i, n, 0), cap));
+}
+
 static inline vf silu(vf x) { return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x)))); }
 
 /* 0.5 x (1 + tanh(u)) = x / (1 + e^(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3); https://arxiv.org/abs/1606.08415 */
@@ -91,13 +117,29 @@ static inline vf gelu_tanh(vf x) {
     return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_mul(cubic, vf_set1(-2.0f * 0.7978845608028654f)))));
 }
 
-static void silu_mul(float *gate, const float *up, size_t n) {
-    for (size_t i = 0; i < n; i += PE_VF) put(gate, i, n, vf_mul(silu(take(gate, i, n, 0)), take(up, i, n, 0)));
+/* x Phi(x) = max(x, 0) - |x| / 2 * erfc(|x| / sqrt(2)); erfc by Abramowitz and Stegun 7.1.26, within 1.5e-7. */
+static inline vf gelu_erf(vf x) {
+    const vf size = vf_abs(x), one = vf_set1(1.0f);
+    const vf t = vf_div(one, vf_fma(size, vf_set1(0.3275911f * 0.70710678f), one));
+    vf p = vf_set1(1.061405429f);
+    p = vf_fma(p, t, vf_set1(-1.453152027f));
+    p = vf_fma(p, t, vf_set1(1.421413741f));
+    p = vf_fma(p, t, vf_set1(-0.284496736f));
+    p = vf_fma(p, t, vf_set1(0.254829592f));
+    const vf tail = vf_mul(vf_mul(p, t), vf_exp(vf_mul(vf_mul(x, x), vf_set1(-0.5f))));
+    return vf_sub(vf_max(x, vf_zero()), vf_mul(vf_mul(size, vf_set1(0.5f)), tail));
 }
 
-static void gelu_tanh_mul(float *gate, const float *up, size_t n) {
-    for (size_t i = 0; i < n; i += PE_VF) put(gate, i, n, vf_mul(gelu_tanh(take(gate, i, n, 0)), take(up, i, n, 0)));
-}
+#define PE_GATE(activation)                                                                                            \
+    static void activation##_mul(float *gate, const float *up, size_t n) {                                             \
+        for (size_t i = 0; i < n; i += PE_VF) {                                                                        \
+            const vf a = activation(take(gate, i, n, 0));                                                              \
+            put(gate, i, n, up ? vf_mul(a, take(up, i, n, 0)) : a);                                                    \
+        }                                                                                                              \
+    }
+PE_GATE(silu)
+PE_GATE(gelu_tanh)
+PE_GATE(gelu_erf)
 
 static void rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, const float *cosines, const float *sines,
                  bool split) {

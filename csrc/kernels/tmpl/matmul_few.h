@@ -1,5 +1,5 @@
-/* A panel multiplied with a few tokens. Rows lie in the lanes, so nothing is added up across a vector, and a group of
- * weights is brought into that order once for all tokens. The input's rows lie as for gemv, one after the other. */
+/* The columns of a panel multiplied with a few tokens. Rows lie in the lanes, so nothing is added up across a vector.
+ * The input's rows lie as for gemv, one after the other. */
 
 PE_INLINE void multiply_few(size_t mins, const pe_panel *panel, const pe_act *x, size_t n_rows, size_t g0, size_t count,
                             float (*sums)[PE_PANEL_ROWS]) {
@@ -7,7 +7,8 @@ PE_INLINE void multiply_few(size_t mins, const pe_panel *panel, const pe_act *x,
     for (size_t r0 = 0; r0 < n_rows; r0 += PE_VF)
         for (size_t g = 0; g < count; g++) {
             vt_pairs pairs[PE_GROUP / 2];
-            vt_columns(pairs, PE_GROUP / 2, panel->weights[r0] + g * PE_GROUP, PE_AT_ONCE * PE_GROUP);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < PE_GROUP / 2; i++) pairs[i] = vt_load(panel->columns[g][i][r0]);
             const vf d = vf_load(panel->scale[g] + r0);
             const float *x_scale = x->scale + g0 + g, *x_sum = x->sum + 2 * (g0 + g);
             const int16_t *q = x->q + (g0 + g) * PE_GROUP;

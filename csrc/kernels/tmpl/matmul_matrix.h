@@ -100,3 +100,10 @@ PE_INLINE void multiply_tile(size_t mins, size_t largest, const pe_panel *panel,
 #undef CASE
     }
 }
+
+PE_INLINE void multiply_tiles(size_t mins, size_t largest, const pe_panel *panel, tile_panel *tiles, const pe_act *x,
+                              size_t n_rows, size_t first, size_t end, size_t g0, size_t count,
+                              float (*sums)[PE_PANEL_ROWS][PE_VF]) {
+    for (size_t tile = first; tile < end; tile++)
+        multiply_tile(mins, largest, panel, tiles, x, n_rows, tile, g0, count, sums[tile - first]);
+}

@@ -14,6 +14,8 @@ enum {
 
 typedef struct pe_panel { /* of PE_AT_ONCE groups */
     _Alignas(64) int16_t weights[PE_PANEL_ROWS][PE_AT_ONCE * PE_GROUP];
+    _Alignas(
+        64) int16_t columns[PE_AT_ONCE][PE_GROUP / 2][PE_PANEL_ROWS][2]; /* the same, for prepare_columns to fill */
     float scale[PE_AT_ONCE][PE_PANEL_ROWS], min[PE_AT_ONCE][2][PE_PANEL_ROWS];
 } pe_panel;
 
@@ -43,6 +45,16 @@ PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t
     }
 }
 
+/* Rows to columns of pairs: what is multiplied with one pair of activations lies side by side. */
+PE_ONCE void prepare_columns(pe_panel *panel, size_t n_rows, size_t count) {
+    for (size_t r = 0; r < n_rows; r += PE_VF)
+        for (size_t g = 0; g < count; g++) {
+            vt_pairs columns[PE_GROUP / 2];
+            vt_columns(columns, PE_GROUP / 2, panel->weights[r] + g * PE_GROUP, PE_AT_ONCE * PE_GROUP);
+            for (size_t i = 0; i < PE_GROUP / 2; i++) vt_store(panel->columns[g][i][r], columns[i]);
+        }
+}
+
 #include "kernels/tmpl/matmul_few.h"
 
 #ifdef PE_MATRIX_UNIT
@@ -68,9 +80,8 @@ _Static_assert(sizeof(gemm_room) <= PE_GEMM_ROOM, "more scratch than kernels.h h
     }                                                                                                                  \
     PE_ONCE void multiply_tiles_##mins(size_t largest, gemm_room *room, const pe_act *x, size_t n_rows, size_t first,  \
                                        size_t end, size_t g0, size_t count) {                                          \
-        for (size_t tile = first; tile < end; tile++)                                                                  \
-            multiply_tile(mins, largest, &room->panel, &room->tiles, x, n_rows, tile, g0, count,                       \
-                          room->sums.of_tiles[tile - first]);                                                          \
+        multiply_tiles(mins, largest, &room->panel, &room->tiles, x, n_rows, first, end, g0, count,                    \
+                       room->sums.of_tiles);                                                                           \
     }
 FOR_MINS(0)
 FOR_MINS(1)
@@ -108,6 +119,7 @@ static void gemm_few(pe_unpack unpack, size_t mins, float *y, size_t y_stride, c
         for (size_t end = bytes / groups * (g0 + count); (size_t)(later - w) - bytes < end; later += CACHE_LINE)
             vs_prefetch(later);
         unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+        prepare_columns(&room->panel, n_rows, count);
         (mins == 0   ? multiply_few_0
          : mins == 1 ? multiply_few_1
                      : multiply_few_2)(&room->panel, x, n_rows, g0, count, room->sums.of_few);
