@@ -89,7 +89,8 @@ typedef struct pe_model_options { /* all zero: as pe_model_open */
     const char *tokenizer;
 } pe_model_options;
 PE_API pe_status pe_model_open_with(const char *path, const pe_model_options *options, pe_model **out);
-/* The same over memory that the caller keeps unchanged until the last reference is gone. 32-byte aligned. */
+/* The same over memory that the caller keeps unchanged until the last reference is gone. 32-byte aligned. For models in
+ * one file: neither parts nor vocabularies of their own. */
 PE_API pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out);
 PE_API void pe_model_retain(pe_model *model);
 PE_API void pe_model_release(pe_model *model);
@@ -133,7 +134,7 @@ PE_API pe_status pe_model_meta_item(const pe_model *model, size_t index, uint64_
 
 typedef struct pe_tensor_info {
     const char *name;      /* NUL-terminated */
-    int type;              /* GGML type number; see pe_type_get */
+    int type;              /* GGML type number, from 1000 on this library's; see pe_type_get */
     uint32_t n_dims;       /* 1..4 */
     uint64_t dims[4];      /* dims[0] is the contiguous one; 1 past n_dims */
     uint64_t offset, size; /* bytes, from the start of the file */

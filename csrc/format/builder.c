@@ -173,16 +173,23 @@ pe_status pe_builder_finish(pe_builder *b) {
 /* ---- what Nano and llama2.c share ------------------------------------------------------------------------------- */
 
 bool pe_plain_check(const pe_plain_config *c, const char **why) {
-    *why = c->n_layer < 1 || c->n_layer > PE_BUILD_MAX_LAYERS   ? "layers, expected 1 to 1024"
-           : c->n_embd < 1 || c->n_embd > PE_BUILD_MAX_DIM      ? "width, expected 1 to 2^24"
-           : c->n_ff < 1 || c->n_ff > PE_BUILD_MAX_DIM          ? "hidden width, expected 1 to 2^24"
-           : c->n_vocab < 1 || c->n_vocab > PE_BUILD_MAX_TOKENS ? "tokens, expected 1 to 2^24"
-           : c->n_ctx < 1 || c->n_ctx > PE_BUILD_MAX_DIM        ? "positions, expected 1 to 2^24"
-           : c->n_head < 1 || c->n_embd % c->n_head || c->n_embd / c->n_head % 2
-               ? "heads, which must divide the width into even parts"
-           : c->n_head_kv < 1 || c->n_head_kv > c->n_head || c->n_head % c->n_head_kv
-               ? "key heads, which must divide the heads"
-               : NULL;
+    const struct {
+        bool ok;
+        const char *why;
+    } rules[] = {
+        {c->n_layer >= 1 && c->n_layer <= PE_BUILD_MAX_LAYERS, "there must be 1 to 1024 layers"},
+        {c->n_embd >= 1 && c->n_embd <= PE_BUILD_MAX_DIM, "the width must be 1 to 2^24"},
+        {c->n_ff >= 1 && c->n_ff <= PE_BUILD_MAX_DIM, "the hidden width must be 1 to 2^24"},
+        {c->n_vocab >= 1 && c->n_vocab <= PE_BUILD_MAX_TOKENS, "there must be 1 to 2^24 tokens"},
+        {c->n_ctx >= 1 && c->n_ctx <= PE_BUILD_MAX_DIM, "there must be 1 to 2^24 positions"},
+        {c->n_head >= 1 && c->n_embd % (c->n_head ? c->n_head : 1) == 0, "the heads must divide the width"},
+        {c->n_head >= 1 && c->n_embd / (c->n_head ? c->n_head : 1) % 2 == 0, "heads must be of an even width"},
+        {c->n_head_kv >= 1 && c->n_head % (c->n_head_kv ? c->n_head_kv : 1) == 0,
+         "the key heads must divide the heads"},
+    };
+    *why = NULL;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules && !*why; i++)
+        if (!rules[i].ok) *why = rules[i].why;
     return !*why;
 }
 

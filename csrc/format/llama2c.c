@@ -64,7 +64,7 @@ static pe_status read_header(checkpoint *c) {
         c->header = OLD_HEADER_BYTES;
         if (c->size >= OLD_HEADER_BYTES) c->config = read_old_config(c->data);
         if (pe_plain_check(&c->config, &why)) return PE_OK;
-        return pe_fail(PE_ERR_FORMAT, "offset 0: this is no checkpoint of llama2.c: wrong number of %s", why);
+        return pe_fail(PE_ERR_FORMAT, "offset 0: this is no checkpoint of llama2.c: %s", why);
     }
     if (c->size < HEADER_BYTES)
         return pe_fail(PE_ERR_FORMAT, "the header takes %d bytes but the file has %zu; it is cut short", HEADER_BYTES,
@@ -80,7 +80,7 @@ static pe_status read_header(checkpoint *c) {
     if (tied > 1)
         return pe_fail(PE_ERR_FORMAT, "offset 36: the flag of the shared output is %d; it must be 0 or 1", tied);
     c->config.tied = tied;
-    if (!pe_plain_check(&c->config, &why)) return pe_fail(PE_ERR_FORMAT, "the header has a wrong number of %s", why);
+    if (!pe_plain_check(&c->config, &why)) return pe_fail(PE_ERR_FORMAT, "the header is wrong: %s", why);
     if (c->version == 1) return PE_OK;
     c->group = pe_load_u32(c->data + 37);
     if (c->group == 0 || c->group > PE_BUILD_MAX_DIM)

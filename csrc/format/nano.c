@@ -80,7 +80,7 @@ static pe_status read_header(nano *n) {
         return pe_fail(PE_ERR_FORMAT, "offset 52: the flag of the shared output is %" PRIu32 "; it must be 0 or 1",
                        field[13]);
     const char *why;
-    if (!pe_plain_check(&n->config, &why)) return pe_fail(PE_ERR_FORMAT, "the header has a wrong number of %s", why);
+    if (!pe_plain_check(&n->config, &why)) return pe_fail(PE_ERR_FORMAT, "the header is wrong: %s", why);
     if (n->quant != QUANT_F32 && n->quant != QUANT_Q80 && n->quant != QUANT_Q4K)
         return pe_fail(PE_ERR_UNSUPPORTED,
                        "offset 60: weights of kind 0x%" PRIx32

@@ -195,8 +195,9 @@ class Kernels:
         return self.ffi.cast("uint8_t *", array.ctypes.data)
 
     def quantize(self, x: Floats) -> tuple[Array, Floats, Floats]:
-        """x [n_tokens, n] as gemv (one token) and gemm read it, whole tiles from PE_FEW + 1 tokens on. Scales and sums
-        of many tokens come back as [tiles, n / 32, tile] and [tiles, n / 16, tile], else one row a token."""
+        """x [n_tokens, n] as gemv (one token) and gemm read it, whole tiles from PE_FEW + 1 tokens on. Scales
+        and sums of many tokens come back as [tiles, n / 32, tile] and [tiles, n / 16, tile], else one row a
+        token."""
         n_tokens, n = x.shape
         tiles = -(-n_tokens // self.tile) if n_tokens > self.few else 0
         rows = tiles * self.tile or n_tokens

@@ -1,13 +1,17 @@
 """Makes files of Nano and of llama2.c for tests, and the GGUF model that each is equal to.
 
-The weights are those of `ggufmake.tiny_llama_file`. What quantising loses is lost in both: a writer returns the
-weights as a reader of its file finds them. Like `ggufmake`, nothing here checks anything, so that files can be
-wrong: headers and vocabularies are given as they are to be written.
+The weights are those of `ggufmake.tiny_llama_file`. What quantising loses is lost in both: a writer returns
+the weights as a reader of its file finds them. Like `ggufmake`, nothing here checks anything, so that files
+can be wrong: headers and vocabularies are given as they are to be written.
+
+`python tests/py/plainmake.py FOLDER` writes the seeds of the fuzz target of the readers.
 """
 
 from __future__ import annotations
 
+import pathlib
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -71,12 +75,10 @@ def equal_gguf(shape: Shape, weights: Mapping[str, Floats]) -> bytes:
     return gm.tiny_llama(**_sizes(shape), vocab="spm", tensors=tensors)
 
 
-def _rows(weights: Mapping[str, Floats], name: str, n_layer: int) -> list[str]:
-    return (
-        [f"blk.{i}.{name}.weight" for i in range(n_layer)]
-        if name not in ("token_embd", "output")
-        else [f"{name}.weight"]
-    )
+def _names(name: str, n_layer: int) -> list[str]:
+    if name in ("token_embd", "output"):
+        return [f"{name}.weight"]
+    return [f"blk.{i}.{name}.weight" for i in range(n_layer)]
 
 
 def _floats(weights: Weights, names: Sequence[str]) -> bytes:
@@ -184,7 +186,7 @@ class Nano:
         out += _norms(weights, "attn_norm", s.n_layer) + _norms(weights, "ffn_norm", s.n_layer)
         out += _floats(weights, ["output_norm.weight"])
         for seed, name in enumerate(("token_embd", *MATRICES)):
-            out += self._matrix(weights, _rows(weights, name, s.n_layer), seed)
+            out += self._matrix(weights, _names(name, s.n_layer), seed)
         out += rope_tables(s, self.rope_base)
         if not s.tied:
             out += self._matrix(weights, ["output.weight"], 99)
@@ -250,7 +252,7 @@ class Llama2c:
         attention, hidden = (_norms(weights, name, s.n_layer) for name in ("attn_norm", "ffn_norm"))
         last = _floats(weights, ["output_norm.weight"])
         parts = {
-            name: self._matrix(weights, _rows(weights, name, s.n_layer))
+            name: self._matrix(weights, _names(name, s.n_layer))
             for name in ("token_embd", *MATRICES, *(() if s.tied else ("output",)))
         }
         embeddings, output = parts.pop("token_embd"), parts.pop("output", b"")
@@ -274,3 +276,20 @@ class Llama2c:
         out = bytearray(self.to_bytes())
         struct.pack_into(form, out, at, value)
         return bytes(out)
+
+
+def write_seeds(folder: pathlib.Path) -> None:
+    """A byte that says Nano or llama2.c, two with the size of the vocabulary, and the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = Shape(n_layer=1, n_embd=4, n_ff=6, n_head=1, n_head_kv=1, n_ctx=4)
+    for kind in (F32, Q80, Q4K):
+        nano = Nano(replace(shape, tied=kind == Q4K), kind, group=2)
+        (folder / f"nano-{kind}").write_bytes(b"\1\0\0" + nano.to_bytes())
+    for version in range(3):
+        model, vocabulary = Llama2c(shape, version, group=4).to_bytes(), tokenizer_bin()
+        head = struct.pack("<BH", 0, len(vocabulary))
+        (folder / f"llama2c-{version}").write_bytes(head + model + vocabulary)
+
+
+if __name__ == "__main__":
+    write_seeds(pathlib.Path(sys.argv[1]))

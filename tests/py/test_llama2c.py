@@ -12,6 +12,7 @@ import pytest
 from plainmake import Llama2c, Shape, equal_gguf, tokenizer_bin
 
 import pyedge
+from pyedge import _core
 
 IDS = [1, 5, 17, 200, 3, 3, 91, 274, 0, 44, 12, 8, 150]
 TEXTS = ["and the hand", "  two  spaces\n", "é 你好 🙂", "the</s>", "", "tand\x00\x01"]
@@ -82,7 +83,7 @@ def test_metadata(tmp_path: pathlib.Path) -> None:
 def test_answers_end_at_either_border(tmp_path: pathlib.Path) -> None:
     with pyedge.Model(put(tmp_path, Llama2c().to_bytes())) as m:
         core = m._opened()
-        ends = [id for id in range(m.vocab_size) if core.token_attributes(id) & pyedge._core.TOKEN_END]
+        ends = [id for id in range(m.vocab_size) if core.token_attributes(id) & _core.TOKEN_END]
     assert ends == [1, 2]
 
 
@@ -103,7 +104,7 @@ def test_named_vocabulary(tmp_path: pathlib.Path) -> None:
     shutil.move(tmp_path / "tokenizer.bin", elsewhere / "tok275.bin")
     with pyedge.Model(path, tokenizer=elsewhere / "tok275.bin") as m:
         assert m.vocab_size == gm.N_VOCAB["spm"]
-    with pytest.raises(FileNotFoundError, match=r"vocabulary is a file of its own.*tokenizer\.bin"):
+    with pytest.raises(pyedge.ModelFileError, match=r"vocabulary is a file of its own.*tokenizer\.bin"):
         pyedge.Model(path)
 
 

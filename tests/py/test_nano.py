@@ -6,6 +6,7 @@ import json
 import pathlib
 import struct
 from dataclasses import replace
+from typing import Any
 
 import ggufmake as gm
 import numpy as np
@@ -15,15 +16,19 @@ from plainmake import (
     NANO_SPECIAL,
     Q4K,
     Q80,
+    Llama2c,
     Nano,
     Shape,
+    Weights,
     equal_gguf,
     nano_tokens,
     nano_vocabulary,
+    put_q4k,
 )
 from refusal import opened, refused
 
 import pyedge
+from pyedge import _core
 
 IDS = [5, 17, 200, 3, 3, 91, 274, 0, 44, 12, 8, 150]
 WIDE = Shape(n_embd=64, n_ff=256)
@@ -97,7 +102,7 @@ def test_equals_gguf(case: str) -> None:
         assert np.abs(one - other).max() < 2e-3 * np.abs(other).max()
 
 
-@pytest.mark.parametrize("isa", [name for name, usable, _ in pyedge._core.isas() if usable])
+@pytest.mark.parametrize("isa", [name for name, usable, _ in _core.isas() if usable])
 def test_every_instruction_set(tmp_path: pathlib.Path, isa: str) -> None:
     data, weights = EQUAL["Q4K, whole blocks"].build()
     (tmp_path / "nano").write_bytes(data)
@@ -108,10 +113,34 @@ def test_every_instruction_set(tmp_path: pathlib.Path, isa: str) -> None:
     assert np.abs(one - other).max() < 2e-3 * np.abs(other).max()
 
 
-def test_memory_of_what_is_repacked() -> None:
-    """Types are those that evaluation reads, sizes those of the file."""
+def test_blocks_decode_to_their_definition() -> None:
+    weights: Weights = {"w": np.zeros((9, 512), np.float32)}
+    frame = put_q4k(weights, ["w"], seed=3)
+    number = next(number for number, (name, _, _) in _core.types().items() if name == "NANO_Q4K")
+    decoded = _core.dequantize(number, np.frombuffer(frame[44:], np.uint8), 9 * 512)
+    np.testing.assert_array_equal(decoded, weights["w"].ravel())
+
+
+def test_from_memory(core: Any) -> None:
+    """Nano brings all that it needs; llama2.c does not."""
+    for data, status in ((Nano(quant=Q80, group=32).to_bytes(), 0), (Llama2c().to_bytes(), 4)):
+        room = np.zeros(len(data) + 32, np.uint8)
+        start = -room.ctypes.data % 32
+        room[start : start + len(data)] = np.frombuffer(data, np.uint8)
+        model = core.ffi.new("pe_model **")
+        memory = core.ffi.from_buffer(room) + start
+        assert core.lib.pe_model_open_memory(memory, len(data), model) == status, core.error()
+        if status == 0:
+            assert core.lib.pe_model_tensor_count(model[0]) == 21
+            core.lib.pe_model_release(model[0])
+        else:
+            assert "vocabulary is a file of its own" in core.error()
+
+
+def test_types_of_tensors() -> None:
+    """Whole blocks are read where they lie; rows that are shorter become floats."""
     with opened(EQUAL["Q4K, both"].to_bytes()) as m:
-        names = {number: name for number, (name, _, _) in pyedge._core.types().items()}
+        names = {number: name for number, (name, _, _) in _core.types().items()}
         types = {name: names[type] for name, type, *_ in m._opened().tensors()}
     assert types["blk.0.ffn_down.weight"] == "NANO_Q4K"
     assert types["blk.0.attn_q.weight"] == "F32"
@@ -165,7 +194,7 @@ def test_special_tokens_are_read_on_request(model: pyedge.Model) -> None:
     assert pieces(model, text, parse_special=True) == ["<|bos|>", "ab", "<|eos|>"]
     assert pieces(model, text)[:3] == ["<|b", "o", "<|padding|>"]  # s is no token
     assert model.detokenize([2, 16, 3], skip_special=True) == TOKENS[16]
-    assert not model.tokenize("ab", add_special=True)[0] == 2
+    assert model.tokenize("ab", add_special=True) == [TOKENS.index("ab")]
 
 
 def test_unknown_characters(model: pyedge.Model) -> None:
@@ -176,7 +205,7 @@ def test_unknown_characters(model: pyedge.Model) -> None:
 
 def test_answers_end_at_eos_and_padding(model: pyedge.Model) -> None:
     core = model._opened()
-    ends = [id for id in range(len(TOKENS)) if core.token_attributes(id) & pyedge._core.TOKEN_END]
+    ends = [id for id in range(len(TOKENS)) if core.token_attributes(id) & _core.TOKEN_END]
     assert ends == [0, 3]
     assert len(NANO_SPECIAL) == 7
 

@@ -29,6 +29,8 @@ REQUIRED = [
     *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "TQ1_0", "TQ2_0"),
     *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
 ]
+# In files of other formats, and in no reference data of GGUF: see test_nano.py.
+FOREIGN = ["Q8_F", "NANO_Q4K"]
 # The gguf package does not decode these; their tests have other references.
 NOT_IN_PACKAGE = ["I8", "I16", "I32", "I64", "F64", "Q8_K", "Q1_0", "Q2_0"]
 
@@ -38,8 +40,9 @@ HALVES = {
     "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
     "IQ1_S": (0,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
     "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,), "Q1_0": (0,), "Q2_0": (0,),
-    "Q8_K": (), "IQ1_M": (), "MXFP4": (),  # scaled in another way: see set_halves
+    "Q8_K": (), "Q8_F": (), "NANO_Q4K": (), "IQ1_M": (), "MXFP4": (),  # scaled in another way: see set_halves
 }  # fmt: skip
+FLOAT_SCALES = {"Q8_K": (0,), "Q8_F": (0,), "NANO_Q4K": (12, 16)}
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -107,8 +110,8 @@ def random_blocks(name: str, count: int, seed: int) -> Bytes:
         bits[:5] = [0x0000, 0x8000, 0x0001, 0x83FF, 0x7BFF][:count]
         rng.shuffle(bits)
         raw[:, at : at + 2] = bits.astype("<u2").view(np.uint8).reshape(-1, 2)
-    if name == "Q8_K":
-        raw[:, :4] = rng.standard_normal(count).astype("<f4")[:, None].view(np.uint8)
+    for at in FLOAT_SCALES.get(name, ()):
+        raw[:, at : at + 4] = rng.standard_normal(count).astype("<f4")[:, None].view(np.uint8)
     if name == "IQ1_M":
         raw[:, 55] &= 0xBF  # an exponent below that of infinity
     return raw
@@ -118,8 +121,8 @@ def set_halves(name: str, raw: Bytes, *values: float) -> None:
     """One value for each half; a scale of another kind becomes 0.75, or 0.5 where it is a power of two."""
     for at, value in zip(HALVES[name], values, strict=True):
         raw[..., at : at + 2] = np.frombuffer(np.array(value, "<f2").tobytes(), np.uint8)
-    if name == "Q8_K":
-        raw[..., :4] = np.frombuffer(np.array(0.75, "<f4").tobytes(), np.uint8)
+    for at in FLOAT_SCALES.get(name, ()):
+        raw[..., at : at + 4] = np.frombuffer(np.array(0.75, "<f4").tobytes(), np.uint8)
     if name == "MXFP4":
         raw[..., 0] = 127
     if name == "IQ1_M":  # the half 0x3a00, a nibble in each word
@@ -133,7 +136,7 @@ def assert_same_bits(got: Floats, expected: Floats) -> None:
 # ---- decode against references -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted({*INTS, "BF16"} - {"Q8_K"}))
+@pytest.mark.parametrize("name", sorted({*INTS, "BF16"} - {"Q8_K", *FOREIGN}))
 def test_decode_matches_references(lib: Any, refs: pathlib.Path, name: str) -> None:
     with np.load(refs / "dequant" / "dequant.npz") as data:
         for kind in ("q", "r"):
@@ -180,10 +183,13 @@ def test_decode_of_floats_is_exact(lib: Any) -> None:
         assert_same_bits(decode(lib, "F64", doubles.view(np.uint8)), doubles.astype(np.float32))
 
 
-def test_decode_of_q8_k_is_its_definition(lib: Any) -> None:
+def test_decode_of_float_scales_is_its_definition(lib: Any) -> None:
     raw = random_blocks("Q8_K", 64, seed=5)
     d, q = raw[:, :4].copy().view("<f4"), raw[:, 4:260].view(np.int8)
     assert_same_bits(decode(lib, "Q8_K", raw), d * q.astype(np.float32))
+    raw = random_blocks("Q8_F", 64, seed=6)
+    d, q = raw[:, :4].copy().view("<f4"), raw[:, 4:].view(np.int8)
+    assert_same_bits(decode(lib, "Q8_F", raw).reshape(64, 32), d * q.astype(np.float32))
 
 
 # ---- every code of a weight, from the formats' definitions -------------------------------------------------
@@ -246,13 +252,14 @@ def test_every_bit_of_a_block_counts(lib: Any, name: str) -> None:
     size = BLOCK[name][1]
     if name == "Q8_K":
         size -= 32  # the sums of its integers say nothing new
-    bits = np.arange(size * 8)
+    first = 12 if name == "NANO_Q4K" else 0  # its head says what every block says
+    bits = np.arange(first * 8, size * 8)
     counts = np.zeros(bits.size, bool)
     for seed in range(16):
         block = random_blocks(name, 1, seed)
         set_halves(name, block, *(0.75, 0.5)[: len(HALVES[name])])
         raw = np.repeat(block, bits.size, axis=0)
-        raw[bits, bits // 8] ^= (1 << bits % 8).astype(np.uint8)
+        raw[np.arange(bits.size), bits // 8] ^= (1 << bits % 8).astype(np.uint8)
         decoded = decode(lib, name, raw)
         counts |= (decoded != decode(lib, name, block)).any(axis=1)
         np.testing.assert_array_equal(unpack(lib, name, raw), decoded)
