@@ -1,22 +1,21 @@
 """What generation takes and gives: checked options, streamed pieces, the finished completion.
 
 The checks live here once, for the Python door and for the command line: a wrong value is refused before any
-file is opened, with a message that says what is allowed.
+file is opened, with a message that says what is allowed. These are named tuples and no dataclasses, which
+would import `inspect` and make every process start later.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One step of a stream.
 
     `text` holds whole characters only; it is empty where a token ends inside a character, or may still become
@@ -31,8 +30,7 @@ class Piece:
     finish_reason: FinishReason | None = None
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """A finished answer.
 
     `tokens` are the generated ids without the end token; `logprobs` are the natural logarithms of the model's
@@ -45,7 +43,7 @@ class Completion:
     finish_reason: FinishReason
     logprobs: list[float]
     timings: dict[str, float]
-    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    top_logprobs: list[tuple[tuple[int, float], ...]]
 
     def __str__(self) -> str:
         return self.text
@@ -67,8 +65,7 @@ class SamplingOptions(TypedDict, total=False):
     lookup: bool | int
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """Sampling and stopping, checked."""
 
     max_tokens: int
@@ -82,9 +79,6 @@ class Options:
     logit_bias: tuple[tuple[int, float], ...]
     logprobs: int
     lookup: int  # tokens evaluated ahead at most
-
-
-_OPTIONS = tuple(entry.name for entry in fields(Options))
 
 
 def integer(name: str, value: Any, low: int, high: int, what: str) -> int:
@@ -142,8 +136,8 @@ def _bias(logit_bias: Mapping[int, float] | None, vocab_size: int) -> tuple[tupl
 def check_options(vocab_size: int, **options: Any) -> Options:
     """Options with every value checked; raises ValueError or TypeError."""
     for name in options:
-        if name not in _OPTIONS:
-            raise TypeError(f"unknown option {name!r}: the options are {', '.join(_OPTIONS)}")
+        if name not in Options._fields:
+            raise TypeError(f"unknown option {name!r}: the options are {', '.join(Options._fields)}")
     return _checked(vocab_size, **options)
 
 

@@ -1,7 +1,8 @@
 """A model file, opened: its tokenizer, its facts, and the doors to generation.
 
 A `Model` is immutable and may serve any number of threads; each call that evaluates makes a session of its
-own, so that an answer never depends on what ran before. Everything heavy happens in the core.
+own, so that an answer never depends on what ran before. Everything heavy happens in the core. NumPy is loaded
+where an array is made, and not before: it takes longer to import than a model to open.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from . import _core
 from .completion import Completion, Piece, SamplingOptions, check_options, integer, optional
 from .errors import Error, UnsupportedError
@@ -25,6 +23,8 @@ from .session import Session, listed
 from .streaming import encode
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from .chat import ChatTemplate
@@ -307,6 +307,8 @@ class Model:
         window before it. A rest that fills no window is left out; a text shorter than one window is one
         window.
         """
+        import numpy as np
+
         context = integer("context", context, 4, 2**31 - 1, "an integer of 4 or more")
         ids = self.tokenize(text)
         size = min(context, len(ids))
@@ -327,6 +329,8 @@ class Model:
     def embed(self, text: str | bytes) -> NDArray[np.float32]:
         """One vector [n_embd] for a text: the last hidden states, pooled as the file says (its mean, its
         first or its last token), else their mean."""
+        import numpy as np
+
         ids = self.tokenize(text)
         if not ids:
             raise ValueError("embed needs a text of at least one token")

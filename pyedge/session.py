@@ -7,14 +7,12 @@ that a second caller gets a clear error and never a mixture of two answers; `can
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from . import _core
 from .completion import Completion, FinishReason, Options, Piece, SamplingOptions, check_options
@@ -22,6 +20,8 @@ from .errors import CancelledError, ContextOverflowError, Error
 from .streaming import TextStream, encode
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from .model import Model
@@ -273,4 +273,5 @@ def listed(ids: Iterable[Any]) -> list[Any]:
     """Token ids, or whatever else a prompt lists, as a list."""
     if isinstance(ids, (str, bytes)):
         raise TypeError("token ids must be a sequence of integers, not text: use tokenize() first")
-    return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", ())  # no NumPy loaded: no array
+    return ids.tolist() if isinstance(ids, ndarray) else list(ids)

@@ -2,8 +2,8 @@
  * first, so that a second thread gets an error and not a corrupted cache, and leaves it as it was where it fails. */
 
 #include "run/session.h"
-#include "run/sampler.h"
 #include "base/cpu.h"
+#include "run/sampler.h"
 
 #include <math.h>
 #include <string.h>
@@ -34,7 +34,8 @@ static uint64_t kv_bytes(const pe_kvcache *cache, uint64_t positions) {
 }
 
 static uint64_t fixed_bytes(const pe_model *model, size_t n_ctx, int n_threads, const pe_kernels *kernels) {
-    return pe_forward_bytes(model, PE_CHUNK, n_ctx, n_threads, kernels) + (uint64_t)model->config.n_vocab * sizeof(float);
+    return pe_forward_bytes(model, PE_CHUNK, n_ctx, n_threads, kernels) +
+           (uint64_t)model->config.n_vocab * sizeof(float);
 }
 
 /* Rows of logits that looking ahead may take, at least the one that every session has. */
@@ -83,7 +84,10 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
     s->max_rows = most_rows(model);
     pe_lookup_init(&s->lookup);
     pe_kvcache_init(&s->cache, &model->config, f32);
-    if (s->memory_limit) {
+    if (model->positions.data && s->n_ctx > model->config.n_ctx_train)
+        status = pe_fail(PE_ERR_ARG, "a context of %u tokens asked for; the model has vectors for %u positions",
+                         s->n_ctx, model->config.n_ctx_train);
+    if (!status && s->memory_limit) {
         uint64_t needed = fixed_bytes(model, s->n_ctx, n_threads, kernels) + kv_bytes(&s->cache, s->n_ctx);
         if (needed > s->memory_limit)
             status = pe_fail(PE_ERR_NOMEM,
@@ -94,7 +98,7 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
             s->max_rows = 1; /* it goes without looking ahead */
     }
     if (!status) status = pe_pool_create(n_threads, &s->pool);
-    if (!status) status = pe_forward_init(&s->forward, model, kernels, s->pool, &s->cancelled);
+    if (!status) status = pe_forward_init(&s->forward, model, kernels, s->pool, s->n_ctx, &s->cancelled);
     if (!status && !(s->rows = pe_mem_alloc(model->config.n_vocab, sizeof *s->rows))) status = PE_ERR_NOMEM;
     s->logits = s->rows;
     s->n_rows = 1;

@@ -1,7 +1,8 @@
 """The `pyedge` command.
 
-Each group of commands has a file of its own; this one puts them together and owns what all share at the end:
-the exit status (0; 1 with one line on standard error; 2 for wrong usage) and the manner of warnings.
+`app.py` puts the commands together; this file owns what all share at the end: the exit status (0; 1 with one
+line on standard error; 2 for wrong usage) and the manner of warnings. It imports nothing that a command may
+not need.
 """
 
 from __future__ import annotations
@@ -9,40 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TextIO
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..errors import Error
-from . import answer, bench, chat, machine, models, quantize, text, verify
 
-app = typer.Typer(
-    name="pyedge",
-    help="Language models on the machine at hand.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
-) -> None:
-    if version:
-        from .. import __version__
-
-        print(f"pyedge {__version__}")
-        raise typer.Exit()
-    if context.invoked_subcommand is None:
-        raise typer.Exit(2)
-
-
-for module in (answer, chat, models, text, bench, machine, quantize, verify):
-    module.register(app)
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 def _one_line_warning(
@@ -61,6 +34,19 @@ def _fail(message: object, status: int) -> int:
     return status
 
 
+def _dispatch(arguments: list[str]) -> None:
+    if arguments[:1] == ["generate"]:
+        from . import generate
+
+        values = generate.parsed(arguments[1:])
+        if values is not None:
+            generate.generate(**values)
+            return
+    from .app import build
+
+    build(arguments)()
+
+
 def run() -> int:
     """Run the command line of this process; the exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -68,7 +54,7 @@ def run() -> int:
             stream.reconfigure(errors="replace")  # a terminal that lacks a character gets '?'
     warnings.showwarning = _one_line_warning
     try:
-        app()
+        _dispatch(sys.argv[1:])
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else 0 if exit.code is None else _fail(exit.code, 1)
     except BrokenPipeError:  # the reader has gone: nothing to say, and nobody to say it to

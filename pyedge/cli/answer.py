@@ -1,15 +1,12 @@
-"""`pyedge generate`: one prompt, one answer, streamed."""
+"""`pyedge generate` as Typer reads it. The work, and a quick way to it, are in `generate.py`."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from typing import Annotated
 
 import typer
 
-from ..completion import SamplingOptions, check_options
 from .common import (
     ContextOption,
     JsonOption,
@@ -24,9 +21,8 @@ from .common import (
     ThreadsOption,
     TopKOption,
     TopPOption,
-    model_or_default,
-    write,
 )
+from .generate import generate as answer
 
 
 def generate(
@@ -49,41 +45,25 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a prompt."""
-    from ..model import Model
-
     if prompt is None and sys.stdin.isatty():
         raise typer.BadParameter("no prompt given", param_hint="PROMPT")
-    source: str | bytes = prompt or ""
-    if prompt in (None, "-"):
-        source = sys.stdin.buffer.read()
-        if not raw:  # the end of the last line is no part of a question
-            source = source.removesuffix(b"\n")
-    options: SamplingOptions = {
-        "max_tokens": max_tokens,
-        "temperature": temp,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repeat_penalty": repeat_penalty,
-        "seed": seed,
-        "stop": stop or (),
-        "lookup": lookup,
-    }
-    check_options(2**31 - 1, **options)  # wrong options are told before a model is fetched
-    with Model(model_or_default(model), context=context, threads=threads) as opened:
-        if as_json:
-            completion = opened.generate(source, raw=raw, **options)
-            print(json.dumps({"model": opened.name, **dataclasses.asdict(completion)}, ensure_ascii=False))
-            return
-        ended = True
-        try:
-            for piece in opened.stream(source, raw=raw, **options):
-                if piece.text:
-                    write(piece.text)
-                    ended = piece.text.endswith("\n")
-        finally:
-            if not ended:
-                write("\n")
+    answer(
+        prompt,
+        model=model,
+        max_tokens=max_tokens,
+        temp=temp,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+        stop=stop,
+        lookup=lookup,
+        raw=raw,
+        context=context,
+        threads=threads,
+        as_json=as_json,
+    )
 
 
 def register(app: typer.Typer) -> None:

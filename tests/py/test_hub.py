@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -144,7 +145,7 @@ def test_unusable_cache_is_told(cache):
 
 
 def test_no_space_is_told(cache, monkeypatch):
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
     with pytest.raises(pyedge.Error, match="free"):
         hub.fetch(NAME)
 
@@ -159,7 +160,7 @@ def test_two_processes_at_once(cache):
             "bytes": entry.bytes,
             "sha256": entry.sha256,
             "licence": "MIT",
-            "parts": [vars(part) for part in entry.parts],
+            "parts": [part._asdict() for part in entry.parts],
         }
     )
     code = (
