@@ -174,10 +174,13 @@ def vectors(kernels: kt.Kernels, options: argparse.Namespace) -> Iterator[Result
     calls: dict[str, tuple[float, Call]] = {  # bytes, and what moves them
         "quantize": (6 * N, lambda: table.quantize(act, 0, 1, room)),
         "rms_norm": (12 * N, lambda: table.rms_norm(c, a, b, N, 1e-5)),
+        "layer_norm": (16 * N, lambda: table.layer_norm(c, a, b, b, N, 1e-5)),
         "add": (12 * N, lambda: table.add(c, a, N)),
         "scale": (8 * N, lambda: table.scale(c, 1.0, N)),
+        "soft_cap": (8 * N, lambda: table.soft_cap(c, 30.0, N)),
         "silu_mul": (12 * N, lambda: table.silu_mul(c, b, N)),
         "gelu_tanh_mul": (12 * N, lambda: table.gelu_tanh_mul(c, b, N)),
+        "gelu_erf_mul": (12 * N, lambda: table.gelu_erf_mul(c, b, N)),
         "rope": (8 * N, lambda: table.rope(c, N // 64, 64, 64, cosines, sines, True)),
         "kv_store": (6 * 2 * 64, lambda: table.kv_store(k_room, v_room, 5, a, b, 64, False)),
         "max": (4 * N, lambda: table.max(a, N)),

@@ -2,8 +2,10 @@
  * which thread does a task changes nothing in its result. For a single token the element-wise stages are one task and
  * run in the caller. */
 #include "model/forward.h"
+#include "model/experts.h"
 #include "model/product.h"
-#include "quant/types.h"
+#include "model/rope.h"
+#include "model/stage.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,15 +42,16 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
     const size_t padded = n_tokens > 1 ? round_up(n_tokens, kernels->tile_tokens) : 1;
     const size_t width = round_up(widest_input(c), PE_GROUP);
     uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)c->n_ff) +
-                      (4 * n_tokens + 2) * (c->n_rot / 2);
+                      (4 * n_tokens + 2) * (c->n_rot / 2 + 1);
+    if (c->n_expert) floats += n_tokens * (2 * (uint64_t)c->n_embd + 2 * (uint64_t)c->n_expert + 2);
     uint64_t act = padded * (width * kernels->act_parts * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
     return (floats + partial_floats(c, n_ctx)) * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) +
            4096;
 }
 
-pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
+pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool, size_t n_ctx,
                           atomic_bool *cancelled) {
-    *f = (pe_forward){.model = model, .kernels = kernels, .pool = pool, .cancelled = cancelled};
+    *f = (pe_forward){.model = model, .kernels = kernels, .pool = pool, .n_ctx = n_ctx, .cancelled = cancelled};
     return PE_OK;
 }
 
@@ -60,24 +63,12 @@ void pe_forward_free(pe_forward *f) {
     f->capacity = 0;
 }
 
-/* Frequencies as the reference implementations compute them, in float: angle = position * (1 / base^(2i/n_rot)). */
-static void fill_frequencies(pe_forward *f) {
-    const pe_config *c = &f->model->config;
-    const size_t half = c->n_rot / 2;
-    for (size_t i = 0; i < half; i++) {
-        const double exponent = 2.0 * (double)i / c->n_rot;
-        float full = (float)(1.0 / pow(c->rope_base, exponent)) * c->rope_scale;
-        if (f->model->rope_factors) full /= f->model->rope_factors[i];
-        f->inverse[i] = full;
-        f->inverse[half + i] = c->rope_base_window > 0 ? (float)(1.0 / pow(c->rope_base_window, exponent)) : 0.0f;
-    }
-}
-
 pe_status pe_forward_reserve(pe_forward *f, size_t n) {
     if (n <= f->capacity) return PE_OK;
     const pe_config *c = &f->model->config;
     const size_t padded = n > 1 ? round_up(n, f->kernels->tile_tokens) : 1;
-    const size_t width = round_up(widest_input(c), PE_GROUP), half = c->n_rot / 2;
+    const size_t width = round_up(widest_input(c), PE_GROUP), half = c->n_rot / 2 + 1;
+    const size_t routed = c->n_expert ? n : 1; /* tokens that are shared out to experts */
     const int n_threads = pe_pool_threads(f->pool);
     pe_arena arena = {0};
     const struct {
@@ -93,6 +84,12 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
         {&f->up, n * c->n_ff, sizeof(float)},
         {&f->angles, 4 * n * half, sizeof(float)},
         {&f->inverse, 2 * half, sizeof(float)},
+        {&f->router, routed * c->n_expert + 1, sizeof(float)},
+        {&f->chosen, routed * c->n_expert + 1, 1},
+        {&f->expert_rows, c->n_expert ? n * c->n_embd : 1, sizeof(float)},
+        {&f->expert_sum, c->n_expert ? n * c->n_embd : 1, sizeof(float)},
+        {&f->expert_tokens, routed, sizeof(int32_t)},
+        {&f->expert_weights, routed, sizeof(float)},
         {&f->input.q, padded * width, f->kernels->act_parts * sizeof(int16_t)},
         {&f->input.scale, padded * (width / PE_GROUP), sizeof(float)},
         {&f->input.sum, padded * (width / PE_GROUP) * 2, sizeof(float)},
@@ -114,7 +111,7 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) memcpy(wanted[i].target, &blocks[i], sizeof(void *));
     f->capacity = n;
     f->buffer_bytes = arena.total;
-    fill_frequencies(f);
+    pe_rope_frequencies(f->model, f->n_ctx, f->inverse);
     return PE_OK;
 }
 
@@ -132,47 +129,47 @@ typedef struct stage {
     size_t first_span, n_spans; /* n_spans: shared out to tasks; 0: a task takes all of its queries' */
 } stage;
 
-static size_t tile_of(const pe_forward *f, size_t n_tokens) { return n_tokens > 1 ? f->kernels->tile_tokens : 1; }
-
-/* Run a stage whose tasks are tiles of tokens. */
-static void run_tiles(stage *s, pe_task task) {
-    const size_t tile = tile_of(s->f, s->n_tokens);
-    pe_pool_run(s->f->pool, task, s, (s->n_tokens + tile - 1) / tile);
-}
-
+static void run_tiles(stage *s, pe_task task) { pe_stage_run(s->f, s->n_tokens, task, s); }
 static void tile_range(const stage *s, size_t task, size_t *first, size_t *end) {
-    const size_t tile = tile_of(s->f, s->n_tokens);
-    *first = task * tile;
-    *end = *first + tile < s->n_tokens ? *first + tile : s->n_tokens;
+    pe_stage_range(s->f, s->n_tokens, task, first, end);
 }
-
-/* What the next products read: x [n_tokens, n], quantised by the stage before them. */
-static void set_input(const stage *s, const float *x, size_t n) {
-    s->f->input.n_tokens = s->n_tokens;
-    s->f->input.n = n;
-    s->f->input.f32 = x;
-}
+static void set_input(const stage *s, const float *x, size_t n) { pe_stage_input(s->f, x, s->n_tokens, n); }
 
 static void quantise_input(const stage *s, size_t first, size_t end, int thread) {
     if (s->quantise) s->f->kernels->quantize(&s->f->input, first, end, s->f->thread_scratch[thread]);
 }
 
+static void norm(const pe_forward *f, float *out, const float *x, pe_norm weights, size_t n) {
+    const float eps = f->model->config.norm_eps;
+    if (f->model->arch->layer_norm)
+        f->kernels->layer_norm(out, x, weights.weight, weights.bias, n, eps);
+    else
+        f->kernels->rms_norm(out, x, weights.weight, n, eps);
+}
+
 /* x += post_norm(h): the output of a block joins the residual stream. */
-static void join_residual(const stage *s, const float *post_norm, size_t first, size_t end) {
-    pe_forward *f = s->f;
+static void join_residual(const stage *s, pe_norm post_norm, size_t first, size_t end) {
+    const pe_forward *f = s->f;
     const size_t n = f->model->config.n_embd;
+    const float factor = f->model->config.residual_scale;
     for (size_t t = first; t < end; t++) {
         float *h = f->h + t * n;
-        if (post_norm) f->kernels->rms_norm(h, h, post_norm, n, f->model->config.norm_eps);
+        if (post_norm.weight) norm(f, h, h, post_norm, n);
+        if (factor != 1.0f) f->kernels->scale(h, factor, n);
         f->kernels->add(f->x + t * n, h, n);
     }
 }
 
-static void norm_rows(const stage *s, const float *weight, size_t first, size_t end) {
-    pe_forward *f = s->f;
+/* h = norm(x), or x as it is. */
+static void norm_rows(const stage *s, pe_norm weights, size_t first, size_t end) {
+    const pe_forward *f = s->f;
     const size_t n = f->model->config.n_embd;
-    for (size_t t = first; t < end; t++)
-        f->kernels->rms_norm(f->h + t * n, f->x + t * n, weight, n, f->model->config.norm_eps);
+    for (size_t t = first; t < end; t++) {
+        if (weights.weight)
+            norm(f, f->h + t * n, f->x + t * n, weights, n);
+        else
+            memcpy(f->h + t * n, f->x + t * n, n * sizeof *f->x);
+    }
 }
 
 static void attention_input(void *context, size_t task, int thread) {
@@ -184,12 +181,27 @@ static void attention_input(void *context, size_t task, int thread) {
     quantise_input(s, first, end, thread);
 }
 
+/* Blocks side by side: the feed-forward sees the layer's input, before the output of the attention joins it. */
+static void norm_beside(const stage *s, size_t first, size_t end, float *row) {
+    const pe_forward *f = s->f;
+    const size_t n = f->model->config.n_embd;
+    for (size_t t = first; t < end; t++) {
+        norm(f, row, f->x + t * n, s->layer->ffn_norm, n);
+        join_residual(s, s->layer->attn_post_norm, t, t + 1);
+        memcpy(f->h + t * n, row, n * sizeof *row);
+    }
+}
+
 static void feed_forward_input(void *context, size_t task, int thread) {
     const stage *s = context;
     size_t first, end;
     tile_range(s, task, &first, &end);
-    join_residual(s, s->layer->attn_post_norm, first, end);
-    norm_rows(s, s->layer->ffn_norm, first, end);
+    if (s->layer->parallel) {
+        norm_beside(s, first, end, s->f->thread_scratch[thread]);
+    } else {
+        join_residual(s, s->layer->attn_post_norm, first, end);
+        norm_rows(s, s->layer->ffn_norm, first, end);
+    }
     quantise_input(s, first, end, thread);
 }
 
@@ -197,14 +209,10 @@ static void feed_forward_gate(void *context, size_t task, int thread) {
     const stage *s = context;
     const pe_forward *f = s->f;
     const size_t n = f->model->config.n_ff;
+    const bool gated = s->layer->gate.data != NULL;
     size_t first, end;
     tile_range(s, task, &first, &end);
-    for (size_t t = first; t < end; t++) {
-        if (f->model->arch->activation == PE_SILU)
-            f->kernels->silu_mul(f->gate + t * n, f->up + t * n, n);
-        else
-            f->kernels->gelu_tanh_mul(f->gate + t * n, f->up + t * n, n);
-    }
+    for (size_t t = first; t < end; t++) pe_stage_activate(f, f->gate + t * n, gated ? f->up + t * n : NULL, n);
     quantise_input(s, first, end, thread);
 }
 
@@ -223,26 +231,35 @@ static void attention_output(void *context, size_t task, int thread) {
     quantise_input(s, first, end, thread);
 }
 
+static void norm_heads(const pe_forward *f, float *x, pe_norm weights, uint32_t n_heads) {
+    const size_t head_dim = f->model->config.head_dim;
+    const pe_qk_norm kind = f->model->arch->qk_norm;
+    const size_t n = kind == PE_QK_ALL ? n_heads * head_dim : head_dim, step = kind == PE_QK_EACH ? head_dim : 0;
+    for (size_t h = 0; weights.weight && h < (kind == PE_QK_ALL ? 1 : n_heads); h++) {
+        const pe_norm of_head = {weights.weight + h * step, weights.bias ? weights.bias + h * step : NULL};
+        norm(f, x + h * head_dim, x + h * head_dim, of_head, n);
+    }
+}
+
 /* Norms of Q and K heads, and rope. */
 static void rotate(void *context, size_t task, int thread) {
     (void)thread;
     const stage *s = context;
     const pe_forward *f = s->f;
     const pe_config *c = &f->model->config;
-    const pe_kernels *k = f->kernels;
     const size_t half = c->n_rot / 2;
+    const bool split = f->model->arch->rope_split;
     size_t first, end;
     tile_range(s, task, &first, &end);
     for (size_t t = first; t < end; t++) {
         float *q = f->q + t * q_width(c), *key = f->k + t * kv_width(c);
-        for (uint32_t h = 0; s->layer->q_norm && h < c->n_head; h++)
-            k->rms_norm(q + h * c->head_dim, q + h * c->head_dim, s->layer->q_norm, c->head_dim, c->norm_eps);
-        for (uint32_t h = 0; s->layer->k_norm && h < c->n_head_kv; h++)
-            k->rms_norm(key + h * c->head_dim, key + h * c->head_dim, s->layer->k_norm, c->head_dim, c->norm_eps);
-        const float *cosines = f->angles + ((size_t)s->layer->windowed * 2 * f->capacity + t) * half;
+        norm_heads(f, q, s->layer->q_norm, c->n_head);
+        norm_heads(f, key, s->layer->k_norm, c->n_head_kv);
+        if (s->layer->rope == PE_NO_ROPE) continue;
+        const float *cosines = f->angles + ((size_t)s->layer->rope * 2 * f->capacity + t) * half;
         const float *sines = cosines + f->capacity * half;
-        k->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
-        k->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, f->model->arch->rope_split);
+        f->kernels->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, split);
+        f->kernels->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, split);
     }
 }
 
@@ -296,6 +313,7 @@ static void attention(void *context, size_t task, int thread) {
         .position = s->position + first,
         .window = s->layer->windowed ? c->window : 0,
         .scale = c->score_scale,
+        .cap = c->score_cap,
         .q = q,
         .out = q, /* a task reads its queries before it writes their results */
         .q_stride = q_width(c),
@@ -356,39 +374,70 @@ static pe_status reserve_partial(pe_forward *f, size_t positions) {
     return PE_OK;
 }
 
-static bool is_int(const pe_weight *w) { return pe_quant_find(w->type)->is_int; }
-
 /* ---- the pass --------------------------------------------------------------------------------------------------- */
 
-static void embed(const pe_forward *f, const int32_t *ids, size_t n_tokens) {
-    const pe_weight *e = &f->model->embeddings;
-    const pe_quant_type *type = pe_quant_find(e->type);
-    const size_t n = e->n_in;
+static void decode_row(const pe_weight *w, size_t row, float *out) {
+    pe_quant_find(w->type)->decode(w->data + row * w->row_bytes, out, w->n_in);
+}
+
+static void embed(const pe_forward *f, const int32_t *ids, size_t n_tokens, size_t position) {
+    const pe_model *m = f->model;
+    const size_t n = m->config.n_embd;
     for (size_t t = 0; t < n_tokens; t++) {
-        type->decode(e->data + (size_t)ids[t] * e->row_bytes, f->x + t * n, n);
-        if (f->model->config.embd_scale != 1.0f) f->kernels->scale(f->x + t * n, f->model->config.embd_scale, n);
+        float *x = f->x + t * n, *h = f->h + t * n;
+        decode_row(&m->embeddings, (size_t)ids[t], x);
+        if (m->config.embd_scale != 1.0f) f->kernels->scale(x, m->config.embd_scale, n);
+        if (!m->positions.data) continue;
+        decode_row(&m->positions, position + t, h);
+        f->kernels->add(x, h, n);
     }
 }
 
 static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
-    const size_t half = f->model->config.n_rot / 2;
-    const int kinds = f->model->config.window ? 2 : 1;
-    for (int kind = 0; kind < kinds; kind++)
+    const pe_config *c = &f->model->config;
+    const size_t half = c->n_rot / 2;
+    const int kinds = c->window && f->model->arch->window_unscaled ? 2 : 1;
+    for (int kind = PE_ROPE_FULL; kind < kinds; kind++)
         for (size_t t = 0; t < n_tokens; t++) {
             float *cosines = f->angles + ((size_t)kind * 2 * f->capacity + t) * half;
+            const float factor = kind == PE_ROPE_FULL ? c->rope_attn : 1.0f;
             for (size_t i = 0; i < half; i++) {
                 const float angle = (float)(position + t) * f->inverse[(size_t)kind * half + i];
-                cosines[i] = (float)cos(angle);
-                cosines[f->capacity * half + i] = (float)sin(angle);
+                cosines[i] = (float)cos(angle) * factor;
+                cosines[f->capacity * half + i] = (float)sin(angle) * factor;
             }
         }
+}
+
+static void feed_forward(stage *s) {
+    pe_forward *f = s->f;
+    const pe_layer *layer = s->layer;
+    const pe_config *c = &f->model->config;
+    if (layer->router.data) {
+        s->quantise = false; /* the router's input is quantised apart */
+        run_tiles(s, feed_forward_input);
+        pe_experts_run(f, layer, s->n_tokens);
+        return;
+    }
+    const bool gated = layer->gate.data != NULL;
+    s->quantise = (gated && pe_weight_is_int(&layer->gate)) || pe_weight_is_int(&layer->up);
+    set_input(s, f->h, c->n_embd);
+    run_tiles(s, feed_forward_input);
+    if (gated)
+        pe_products(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
+    else
+        pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->up}, (float *[]){f->gate});
+    s->quantise = pe_weight_is_int(&layer->down);
+    set_input(s, f->gate, c->n_ff);
+    run_tiles(s, feed_forward_gate);
+    pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
 }
 
 pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position) {
     const pe_config *c = &f->model->config;
     pe_status status = reserve_partial(f, position + n_tokens);
     if (status) return status;
-    embed(f, ids, n_tokens);
+    embed(f, ids, n_tokens, position);
     fill_angles(f, n_tokens, position);
     stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
     for (uint32_t i = 0; i < c->n_layer; i++) {
@@ -398,7 +447,7 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
         s.layer = layer;
         s.layer_index = i;
 
-        s.quantise = is_int(&layer->q) || is_int(&layer->k) || is_int(&layer->v);
+        s.quantise = pe_weight_is_int(&layer->q) || pe_weight_is_int(&layer->k) || pe_weight_is_int(&layer->v);
         set_input(&s, f->h, c->n_embd);
         run_tiles(&s, attention_input);
         pe_products(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v},
@@ -406,19 +455,12 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
         run_tiles(&s, rotate);
         run_store(&s);
         run_attention(&s);
-        s.quantise = is_int(&layer->o);
+        s.quantise = pe_weight_is_int(&layer->o);
         set_input(&s, f->q, q_width(c));
         run_tiles(&s, attention_output);
         pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
 
-        s.quantise = is_int(&layer->gate) || is_int(&layer->up);
-        set_input(&s, f->h, c->n_embd);
-        run_tiles(&s, feed_forward_input);
-        pe_products(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
-        s.quantise = is_int(&layer->down);
-        set_input(&s, f->gate, c->n_ff);
-        run_tiles(&s, feed_forward_gate);
-        pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
+        feed_forward(&s);
     }
     s.previous = s.layer;
     run_tiles(&s, last_residual);
@@ -428,8 +470,7 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
 void pe_forward_hidden(pe_forward *f, size_t first, size_t end, float *out) {
     const pe_config *c = &f->model->config;
     for (size_t t = first; t < end; t++)
-        f->kernels->rms_norm(out + (t - first) * c->n_embd, f->x + t * c->n_embd, f->model->output_norm, c->n_embd,
-                             c->norm_eps);
+        norm(f, out + (t - first) * c->n_embd, f->x + t * c->n_embd, f->model->output_norm, c->n_embd);
 }
 
 static void head_input(void *context, size_t task, int thread) {
@@ -439,10 +480,32 @@ static void head_input(void *context, size_t task, int thread) {
     quantise_input(s, first, end, thread);
 }
 
+enum { LOGIT_PIECE = 8192 }; /* logits that one task scales and caps */
+
+typedef struct logits {
+    const pe_forward *f;
+    float *rows;
+    size_t n;
+} logits;
+
+static void finish_logits(void *context, size_t task, int thread) {
+    (void)thread;
+    const logits *l = context;
+    const pe_config *c = &l->f->model->config;
+    float *part = l->rows + task * LOGIT_PIECE;
+    const size_t n = l->n - task * LOGIT_PIECE < LOGIT_PIECE ? l->n - task * LOGIT_PIECE : LOGIT_PIECE;
+    if (c->logit_scale != 1.0f) l->f->kernels->scale(part, c->logit_scale, n);
+    if (c->logit_cap > 0) l->f->kernels->soft_cap(part, c->logit_cap, n);
+}
+
 void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
     pe_forward_hidden(f, first, end, f->h);
-    stage s = {.f = f, .n_tokens = end - first, .quantise = is_int(&f->model->output)};
+    stage s = {.f = f, .n_tokens = end - first, .quantise = pe_weight_is_int(&f->model->output)};
     set_input(&s, f->h, f->model->config.n_embd);
     run_tiles(&s, head_input);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&f->model->output}, (float *[]){out});
+    const pe_config *c = &f->model->config;
+    logits l = {f, out, (end - first) * c->n_vocab};
+    if (c->logit_scale != 1.0f || c->logit_cap > 0)
+        pe_pool_run(f->pool, finish_logits, &l, (l.n + LOGIT_PIECE - 1) / LOGIT_PIECE);
 }

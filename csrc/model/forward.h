@@ -13,25 +13,32 @@ typedef struct pe_forward {
     const pe_kernels *kernels;
     pe_pool *pool;
     atomic_bool *cancelled; /* set from any thread */
+    size_t n_ctx;           /* of the session: some architectures have another rope for long ones */
 
     size_t capacity;     /* tokens that the buffers hold */
     size_t buffer_bytes; /* of all that is below */
     pe_arena arena;
-    float *x;              /* [capacity, n_embd] residual stream */
-    float *h;              /* [capacity, n_embd] normed input of a block, then its output */
-    float *q, *k, *v;      /* [capacity, heads * head_dim] */
-    float *gate, *up;      /* [capacity, n_ff] */
-    float *angles;         /* [2 (full, windowed), 2 (cos, sin), capacity, n_rot / 2] */
-    float *inverse;        /* [2, n_rot / 2] frequencies */
-    pe_act input;          /* quantised input of the next product */
-    size_t act_width;      /* widest input */
-    void **thread_scratch; /* [threads] */
-    float *partial;        /* sums of spans of attention, where several tasks share a query; grows with the context */
+    float *x;         /* [capacity, n_embd] residual stream */
+    float *h;         /* [capacity, n_embd] normed input of a block, then its output */
+    float *q, *k, *v; /* [capacity, heads * head_dim] */
+    float *gate, *up; /* [capacity, n_ff] */
+    float *angles;    /* [2 (full, windowed), 2 (cos, sin), capacity, n_rot / 2] */
+    float *inverse;   /* [2, n_rot / 2] frequencies */
+    float *conv[3];   /* [capacity, n_embd] each, only with short convolutions */
+    float *router;    /* [capacity, n_expert] scores, then weights; this and what follows only with experts */
+    uint8_t *chosen;  /* [capacity, n_expert] */
+    float *expert_rows, *expert_sum; /* [capacity, n_embd] */
+    int32_t *expert_tokens;          /* [capacity] */
+    float *expert_weights;           /* [capacity] */
+    pe_act input;                    /* quantised input of the next product */
+    size_t act_width;                /* widest input */
+    void **thread_scratch;           /* [threads] */
+    float *partial; /* sums of spans of attention, where several tasks share a query; grows with the context */
     size_t partial_floats;
 } pe_forward;
 
 pe_status pe_forward_init(pe_forward *forward, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
-                          atomic_bool *cancelled);
+                          size_t n_ctx, atomic_bool *cancelled);
 void pe_forward_free(pe_forward *forward);
 /* Bytes of the buffers for `n_tokens` at once within a context of n_ctx. */
 uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, int n_threads,

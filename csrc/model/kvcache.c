@@ -20,9 +20,12 @@ static void page_release(void *page) {
 }
 
 void pe_kvcache_init(pe_kvcache *cache, const pe_config *config, bool f32) {
-    *cache = (pe_kvcache){
-        .n_head_kv = config->n_head_kv, .head_dim = config->head_dim, .n_layer = config->n_layer, .f32 = f32};
-    cache->page_bytes = pe_kvcache_offset(cache, config->n_layer, false, 0, PE_PAGE);
+    *cache = (pe_kvcache){.n_head_kv = config->n_head_kv,
+                          .head_dim = config->head_dim,
+                          .n_layer = config->n_layer - config->n_conv_layer,
+                          .n_embd = config->n_embd,
+                          .f32 = f32};
+    cache->page_bytes = pe_kvcache_conv_offset(cache, config->n_conv_layer, PE_PAGE);
 }
 
 void pe_kvcache_truncate(pe_kvcache *cache, size_t n_positions) {

@@ -1,13 +1,16 @@
 /* Keys and values of one session, in pages of PE_PAGE positions that are added as the session grows. A page holds all
  * layers: [layer][K, V][KV head], K as [head_dim, PE_PAGE], V as [PE_PAGE, head_dim]. Pages are counted, so that a fork
- * shares them; a shared page is copied before it is written. */
+ * shares them; a shared page is copied before it is written. After these, a page has [short convolution][PE_PAGE,
+ * n_embd] of what each of them reads, for architectures that have some: rewinding and forking find their state where it
+ * was. */
 #ifndef PE_MODEL_KVCACHE_H
 #define PE_MODEL_KVCACHE_H
 
 #include "model/model.h"
 
 typedef struct pe_kvcache {
-    uint32_t n_head_kv, head_dim, n_layer;
+    uint32_t n_head_kv, head_dim, n_layer; /* n_layer: those with attention */
+    uint32_t n_embd;
     bool f32; /* else f16 */
     size_t page_bytes;
     size_t n_pages, capacity;
@@ -26,6 +29,11 @@ pe_status pe_kvcache_share(const pe_kvcache *cache, size_t n_positions, pe_kvcac
 /* Bytes from the start of a page to K (value = false) or V of one head. */
 static inline size_t pe_kvcache_offset(const pe_kvcache *c, uint32_t layer, bool value, uint32_t head, size_t page) {
     return (((size_t)layer * 2 + value) * c->n_head_kv + head) * page * c->head_dim * (c->f32 ? 4 : 2);
+}
+
+/* Bytes from the start of a page to the inputs of a short convolution. */
+static inline size_t pe_kvcache_conv_offset(const pe_kvcache *c, uint32_t conv, size_t page) {
+    return pe_kvcache_offset(c, c->n_layer, false, 0, page) + (size_t)conv * page * c->n_embd * (c->f32 ? 4 : 2);
 }
 
 #endif

@@ -8,48 +8,100 @@
 
 #include <stdatomic.h>
 
-/* A matrix as it lies in the file: y [n_out] = W x [n_in]. */
+/* A matrix as it lies in the file: y [n_out] = W x [n_in] + bias. */
 typedef struct pe_weight {
     const uint8_t *data; /* NULL: the file has none */
     int type, slot;      /* GGML type number, kernel slot */
     uint32_t n_in, n_out;
     size_t row_bytes;
+    const float *bias; /* [n_out] or NULL */
 } pe_weight;
 
+typedef struct pe_norm {
+    const float *weight; /* NULL: the input goes on as it is */
+    const float *bias;   /* of layer norms, or NULL */
+} pe_norm;
+
+enum { PE_NO_ROPE = -1, PE_ROPE_FULL, PE_ROPE_WINDOW };
+
 typedef struct pe_layer {
-    pe_weight q, k, v, o, gate, up, down;
-    const float *attn_norm, *ffn_norm;           /* [n_embd] */
-    const float *attn_post_norm, *ffn_post_norm; /* [n_embd] or NULL */
-    const float *q_norm, *k_norm;                /* [head_dim] or NULL */
-    bool windowed; /* sees the last `window` positions only, and uses the second rope base */
+    pe_weight q, k, v, o, gate, up, down;    /* no gate: activation(up) alone */
+    pe_weight qkv;                           /* as some files have them; q, k and v are its parts */
+    pe_weight router;                        /* [n_embd -> n_expert], or none; then the next three hold all experts: */
+    pe_weight gate_exps, up_exps, down_exps; /* expert e is rows e * n_out .. */
+    pe_norm attn_norm, ffn_norm;             /* [n_embd], before a block */
+    pe_norm attn_post_norm, ffn_post_norm;   /* [n_embd], after it */
+    pe_norm q_norm, k_norm;                  /* see pe_qk_norm */
+    pe_weight conv_in,
+        conv_out; /* of a short convolution instead of attention: to b, c and x of [n_embd] each, and back */
+    pe_weight conv_b, conv_c, conv_x; /* the parts of conv_in */
+    const float *conv;                /* [n_embd, n_conv] */
+    bool is_conv;
+    uint32_t cache_index; /* among the layers of its kind */
+    bool parallel;        /* both blocks read the layer's input */
+    bool windowed;        /* sees the last `window` positions only */
+    int rope;             /* table of angles, or PE_NO_ROPE */
 } pe_layer;
+
+typedef enum pe_rope_scaling { PE_SCALE_NONE, PE_SCALE_LINEAR, PE_SCALE_YARN, PE_SCALE_LONG } pe_rope_scaling;
 
 typedef struct pe_config {
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff;
     uint32_t head_dim, n_rot, window;
-    float norm_eps, rope_base, rope_base_window, rope_scale; /* angle = position * rope_scale / base^(2i/n_rot) */
-    float score_scale, embd_scale;                           /* of attention scores; of token embeddings */
+    uint32_t n_expert, n_expert_used;
+    uint32_t n_conv, n_conv_layer; /* positions that a short convolution sees; layers that have one */
+    bool expert_norm;              /* the weights of a token's experts add up to 1 */
+    float norm_eps, rope_base, rope_base_window;
+    pe_rope_scaling rope_scaling; /* of what the windowed layers use only where the architecture says so */
+    float rope_factor, rope_attn; /* how far the context is stretched; factor of cosines and sines */
+    float yarn_fast, yarn_slow;   /* turns in the original context above and below which frequencies are kept, scaled */
+    uint32_t n_ctx_original;      /* before it was stretched */
+    float score_scale, score_cap; /* of attention scores; cap 0: none */
+    float embd_scale, residual_scale, logit_scale, logit_cap;
 } pe_config;
 
-typedef enum pe_activation { PE_SILU, PE_GELU_TANH } pe_activation;
+/* Layers that a tensor belongs to, in architectures that mix attention with short convolutions. */
+typedef enum pe_layers { PE_EVERY_LAYER, PE_ATTENTION_LAYERS, PE_CONV_LAYERS } pe_layers;
+
+typedef enum pe_activation { PE_SILU, PE_GELU_TANH, PE_GELU_ERF } pe_activation;
+
+/* What the norms of Q and K cover: each head with the same weights, each with its own, or all heads as one vector. */
+typedef enum pe_qk_norm { PE_QK_HEAD, PE_QK_EACH, PE_QK_ALL } pe_qk_norm;
 
 typedef enum pe_dim {
     PE_DIM_ONE,
     PE_DIM_EMBD,
+    PE_DIM_EMBD_THRICE,
+    PE_DIM_CONV,
     PE_DIM_VOCAB,
+    PE_DIM_CONTEXT,
     PE_DIM_FF,
+    PE_DIM_FF_TWICE,
+    PE_DIM_EXPERT,
     PE_DIM_Q,
     PE_DIM_KV,
+    PE_DIM_QKV,
     PE_DIM_HEAD,
+    PE_DIM_HEADS,
+    PE_DIM_KV_HEADS,
     PE_DIM_ROT_HALF
 } pe_dim;
 
+typedef enum pe_tensor_kind {
+    PE_KIND_MATRIX, /* pe_weight; its bias is placed where the file has one */
+    PE_KIND_STACK,  /* pe_weight: one matrix [in, out] for each expert */
+    PE_KIND_NORM,   /* pe_norm; the same */
+    PE_KIND_VECTOR  /* float pointer */
+} pe_tensor_kind;
+
 /* One tensor of an architecture: where its name puts it, and the shape it must have. */
 typedef struct pe_tensor_rule {
-    const char *name; /* "%u" stands for the layer */
-    size_t field; /* offset in pe_layer (names with %u) or pe_model; a pe_weight for matrices, else a float pointer */
-    bool matrix, optional;
+    const char *name; /* without ".weight"; "%u" stands for the layer */
+    size_t field;     /* offset in pe_layer (names with %u) or pe_model */
+    pe_tensor_kind kind;
+    bool optional;
     pe_dim in, out;
+    pe_layers layers;
 } pe_tensor_rule;
 
 /* What tells one architecture from another, as data. See arch/<name>.c. */
@@ -58,11 +110,27 @@ typedef struct pe_arch {
     const pe_tensor_rule *rules;
     size_t n_rules;
     pe_activation activation;
-    bool rope_split;                   /* rotates i with i + n/2, else neighbours */
-    bool scale_embeddings;             /* by sqrt(n_embd) */
-    uint32_t window_pattern;           /* of this many layers all but the last are windowed; 0: none */
-    float rope_base, rope_base_window; /* where the file names none */
+    bool layer_norm;       /* with the mean taken off and perhaps a bias, else RMS */
+    bool rope_split;       /* rotates i with i + n/2, else neighbours */
+    bool no_rope;          /* positions have learned vectors instead */
+    bool scale_embeddings; /* by sqrt(n_embd) */
+    bool parallel;         /* every layer; else those that have no norm for their feed-forward */
+    bool short_conv;       /* layers without key heads are short convolutions */
+    bool softmax_experts;  /* may have experts: softmax over all, the best renormalised */
+    pe_qk_norm qk_norm;
+    uint32_t window_pattern;    /* of this many layers all but the last are windowed; PE_ALL_LAYERS; 0: none */
+    uint32_t window_default;    /* where the file names none; 0: see window_optional */
+    bool window_optional;       /* a file without a window has none; else it is an error */
+    bool window_unscaled;       /* rope of windowed layers: no scaling, and a base of their own where there is one */
+    bool rope_window_only;      /* rope in windowed layers only */
+    bool logit_divisor;         /* logits are divided by logit_scale, not multiplied */
+    uint32_t no_rope_step;      /* each of so many layers' last has no rope; 0: all have it */
+    uint32_t wide_scale_layers; /* the size whose scores are scaled by n_embd / n_head, not by head_dim; 0: none */
+    float rope_base;            /* where the file names none */
+    float rope_base_window;     /* 0: as the others */
 } pe_arch;
+
+#define PE_ALL_LAYERS UINT32_MAX
 
 struct pe_model {
     atomic_int references;
@@ -72,10 +140,12 @@ struct pe_model {
     pe_gguf gguf;
     const pe_arch *arch;
     pe_config config;
-    pe_layer *layers;             /* [n_layer] */
-    pe_weight embeddings, output; /* output is the embeddings again where they are tied */
-    const float *output_norm;     /* [n_embd] */
-    const float *rope_factors;    /* [n_rot / 2] divisors of the frequencies, or NULL */
+    pe_layer *layers;                    /* [n_layer] */
+    pe_weight embeddings, output;        /* output is the embeddings again where they are tied */
+    pe_weight positions;                 /* [n_embd, n_ctx_train] learned vectors, where the architecture has them */
+    pe_norm output_norm;                 /* [n_embd] */
+    const float *rope_factors;           /* [n_rot / 2] divisors of the frequencies, or NULL */
+    const float *rope_long, *rope_short; /* the same for contexts beyond and within n_ctx_original */
     pe_vocab vocab;
     pe_tokenizer *tokenizer;
     char *name, *chat_template;
@@ -84,6 +154,10 @@ struct pe_model {
 };
 
 const pe_arch *pe_arch_find(const char *name, size_t size);
+/* Fill config from the keys of model->gguf. */
+pe_status pe_model_read_config(pe_model *model);
+/* Say of each layer what it is, whether it is windowed and which rope it has. */
+pe_status pe_model_plan_layers(pe_model *model);
 /* Fill config, layers and tensors from model->gguf. */
 pe_status pe_model_load_weights(pe_model *model);
 /* Fill vocab, tokenizer and chat_template from model->gguf. */

@@ -24,11 +24,16 @@ static void multiply_rows(const product *p, size_t index, size_t row, size_t end
     float *y = p->outputs[index];
     if (p->input->n_tokens == 1) {
         kernels->gemv[w->slot](y + row, w->data + row * w->row_bytes, w->row_bytes, end - row, p->input);
+        if (w->bias) kernels->add(y + row, w->bias + row, end - row);
         return;
     }
-    for (; row < end; row += PE_PANEL_ROWS)
-        kernels->gemm[w->slot](y + row, w->n_out, w->data + row * w->row_bytes, w->row_bytes,
-                               smaller(end - row, PE_PANEL_ROWS), p->input, p->f->thread_scratch[thread]);
+    for (; row < end; row += PE_PANEL_ROWS) {
+        const size_t n = smaller(end - row, PE_PANEL_ROWS);
+        kernels->gemm[w->slot](y + row, w->n_out, w->data + row * w->row_bytes, w->row_bytes, n, p->input,
+                               p->f->thread_scratch[thread]);
+        for (size_t t = 0; w->bias && t < p->input->n_tokens; t++)
+            kernels->add(y + t * w->n_out + row, w->bias + row, n);
+    }
 }
 
 static void product_task(void *context, size_t task, int thread) {

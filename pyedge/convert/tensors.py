@@ -87,7 +87,7 @@ class Planner:
     def plan(self) -> list[Plan]:
         for name, values in self.arch.vectors(self.config).items():
             data = np.array(values, np.float32)
-            self._add(Plan(Tensor(name, data.shape, _F32, size=data.nbytes), values=data))
+            self.plans.append(Plan(Tensor(name, data.shape, _F32, size=data.nbytes), values=data))
         for rule in self.arch.rules:
             layers = range(self.config.n_layer) if "{i}" in rule.target else (0,)
             for i in layers:
@@ -95,9 +95,6 @@ class Planner:
                     self._place(rule, i)
         self._refuse_strays()
         return self.plans
-
-    def _add(self, plan: Plan) -> None:
-        self.plans.append(plan)
 
     def _sources(self, rule: Rule, i: int, suffix: str) -> list[Source]:
         """The tensors of a rule; none where it may be absent."""
@@ -152,7 +149,8 @@ class Planner:
                 )
             source.require_weights()
         made = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-        made = tuple(n for n in made if n != 1 or rule.step != "squeeze")
+        if rule.step == "squeeze":  # [channels, 1, taps]
+            made = (made[0], made[-1])
         made = made[::-1] if rule.step == "transpose" else made
         dims = made[::-1] + ((len(sources),) if each else ())
         number = self._type(name, dims, sources[0].dtype)
@@ -160,7 +158,7 @@ class Planner:
         for n in dims[1:]:
             size *= n
         unit = {"permute": self.config.head_dim, "groups": 0, "transpose": 0}.get(rule.step, 1)
-        self._add(Plan(Tensor(name, dims, number, size=size), sources, rule.step, unit=unit))
+        self.plans.append(Plan(Tensor(name, dims, number, size=size), sources, rule.step, unit=unit))
 
     def _type(self, name: str, dims: Shape, source: str) -> int:
         if len(dims) == 1 or _KEEP.search(name):
@@ -186,7 +184,7 @@ class Converter:
 
     def __init__(self, plans: Sequence[Plan], config: Config, threads: int, progress: Progress) -> None:
         self._plans: Mapping[str, Plan] = {plan.target.name: plan for plan in plans}
-        self._config, self._threads, self._progress = config, threads, progress
+        self._threads, self._progress = threads, progress
         self._steps: dict[str, Callable[[Elements], Elements]] = {
             "permute": lambda x: _permuted(x, config.head_dim),
             "groups": lambda x: _grouped(x, config.head_dim, config.n_head_kv),

@@ -70,7 +70,8 @@ def test_every_slot_is_filled_and_tested(kernels: Kernels) -> None:
     fields = dict(kernels.ffi.typeof("pe_kernels").fields)
     assert set(fields) - {"name", "tile_tokens", "act_parts"} == {
         *("quantize", "gemv", "gemm"),
-        *("rms_norm", "add", "scale", "silu_mul", "gelu_tanh_mul", "rope"),
+        *("rms_norm", "layer_norm", "add", "scale", "soft_cap", "rope"),
+        *("silu_mul", "gelu_tanh_mul", "gelu_erf_mul"),
         *("kv_store", "attend", "attend_join", "max", "any_nan", "sum_exp", "read_sum"),
         "fits",  # test_quantize_types.py
     }, "a slot without a test"

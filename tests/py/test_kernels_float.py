@@ -6,6 +6,7 @@ stated bound, so any two instruction sets agree within twice that bound.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,33 @@ def test_activation(kernels: Kernels, slot: str) -> None:
     ).all()
 
 
-@pytest.mark.parametrize("slot", ["silu_mul", "gelu_tanh_mul"])
+def test_exact_gelu(kernels: Kernels) -> None:
+    """erfc within 1.5e-7, and a few roundings."""
+    x = WIDE.astype(np.float64)
+    value = x * np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+    error = np.abs(in_place(kernels, "gelu_erf_mul", WIDE, np.full(x.size, 2, np.float32)) - 2 * value)
+    bound = 4e-7 * np.minimum(np.abs(x), 10) + 8 * EPS * np.abs(value)
+    assert (error <= bound + 1e-44).all(), WIDE[np.argmax(error - bound)]
+
+
+@pytest.mark.parametrize("slot", ["silu_mul", "gelu_tanh_mul", "gelu_erf_mul"])
+def test_activation_without_a_factor(kernels: Kernels, slot: str) -> None:
+    gate = sample(1001, 1)
+    ones = in_place(kernels, slot, gate, np.ones(1001, np.float32))
+    assert_same_bits(in_place(kernels, slot, gate, kernels.ffi.NULL), ones)
+
+
+def test_soft_cap(kernels: Kernels) -> None:
+    for n in LENGTHS:
+        y = np.concatenate([sample(n, 1, 40)[: n - 1], [3e38]]).astype(np.float32)
+        for cap in (30.0, 2.5):
+            expected = cap * np.tanh(y.astype(np.float64) / cap)
+            # the exponent is rounded, and what is small is a difference of numbers near 1
+            bound = 2 * EPS * np.abs(expected) + 4 * EPS * cap + 2 * EPS * np.minimum(np.abs(y), 4 * cap)
+            assert (np.abs(in_place(kernels, "soft_cap", y, cap) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("slot", ["silu_mul", "gelu_tanh_mul", "gelu_erf_mul"])
 def test_activation_of_any_length_and_place(kernels: Kernels, slot: str) -> None:
     gate, up = sample(1001, 1), sample(1001, 2)
     whole = in_place(kernels, slot, gate, up)
@@ -108,6 +135,35 @@ def test_rms_norm(kernels: Kernels) -> None:
             again = memory.output(n)
             again[:] = x
             kernels.table.rms_norm(*map(kernels.floats, (again, again, weights)), n, eps)
+            assert_same_bits(again, out, "in place")
+            memory.check()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_layer_norm(kernels: Kernels, biased: bool) -> None:
+    memory = kernels.memory
+    for n in LENGTHS:
+        for spread, shift, eps in ((1, 0, 1e-5), (1e4, 50, 1e-6), (1e-3, 1e-3, 1e-5), (0, 0, 1e-6)):
+            x, weight, bias = sample(n, n, spread) + np.float32(shift), sample(n, n + 1), sample(n, n + 2)
+            wide = x.astype(np.float64)
+            deviation = np.sqrt(wide.var() + np.float32(eps))
+            expected = (wide - wide.mean()) / deviation * weight + (bias if biased else 0)
+            inputs, weights, biases, out = (
+                memory.fenced(x),
+                memory.fenced(weight),
+                memory.fenced(bias),
+                memory.output(n),
+            )
+            last = kernels.floats(biases) if biased else kernels.ffi.NULL
+            kernels.table.layer_norm(*map(kernels.floats, (out, inputs, weights)), last, n, eps)
+            memory.check()
+            size = (np.abs(wide).max() + np.abs(wide - wide.mean())) / deviation * np.abs(weight) + np.abs(
+                bias
+            )
+            assert (np.abs(out - expected) <= (n / 4 + 12) * EPS * size + 1e-44).all(), (n, spread)
+            again = memory.output(n)
+            again[:] = x
+            kernels.table.layer_norm(*map(kernels.floats, (again, again, weights)), last, n, eps)
             assert_same_bits(again, out, "in place")
             memory.check()
 

@@ -4,21 +4,20 @@
 
 static const pe_tensor_rule rules[] = {
     PE_COMMON_TENSORS,
-    PE_VECTOR("attn_q_norm", q_norm, PE_DIM_HEAD),
-    PE_VECTOR("attn_k_norm", k_norm, PE_DIM_HEAD),
-    PE_VECTOR("post_attention_norm", attn_post_norm, PE_DIM_EMBD),
-    PE_VECTOR("post_ffw_norm", ffn_post_norm, PE_DIM_EMBD),
+    PE_POST_NORMS,
+    PE_QK_NORMS,
 };
 
 extern const pe_arch pe_arch_gemma3;
 const pe_arch pe_arch_gemma3 = {
     .name = "gemma3",
-    .rules = rules,
-    .n_rules = sizeof rules / sizeof *rules,
+    PE_RULES,
     .activation = PE_GELU_TANH,
     .rope_split = true,
     .scale_embeddings = true,
     .window_pattern = 6,
+    .window_unscaled = true,
+    .wide_scale_layers = 62,
     .rope_base = 1000000.0f,
     .rope_base_window = 10000.0f,
 };

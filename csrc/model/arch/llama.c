@@ -1,17 +1,18 @@
-/* Llama and its many relatives (SmolLM, TinyLlama, Llama 2 and 3): RMS norms, rope on neighbouring pairs (the files
- * store Q and K permuted for it), SiLU. Llama 3.1 and later bring a table of rope divisors. */
+/* Llama and its many relatives (SmolLM, TinyLlama, Llama 2 and 3, Mistral): RMS norms, rope on neighbouring pairs (the
+ * files store Q and K permuted for it), SiLU. Llama 3.1 and later bring a table of rope divisors, Mistral a window. */
 #include "model/arch/rules.h"
 
 static const pe_tensor_rule rules[] = {
     PE_COMMON_TENSORS,
-    {"rope_freqs.weight", offsetof(pe_model, rope_factors), false, true, PE_DIM_ROT_HALF, PE_DIM_ONE},
+    PE_ROPE_TABLE("rope_freqs", rope_factors),
 };
 
 extern const pe_arch pe_arch_llama;
 const pe_arch pe_arch_llama = {
     .name = "llama",
-    .rules = rules,
-    .n_rules = sizeof rules / sizeof *rules,
+    PE_RULES,
     .activation = PE_SILU,
+    .window_pattern = PE_ALL_LAYERS,
+    .window_optional = true,
     .rope_base = 10000.0f,
 };

@@ -1,0 +1,289 @@
+"""A tiny model of each architecture and of each way to set it up, as GGUF with weights made from names.
+
+Shared by the tests and by `tools/make_arch_golden.py`, which loads the same weights into transformers. Each
+tensor comes from a generator seeded with its name, so that adding a case changes no other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ggufmake import BOOL, N_VOCAB, Gguf, Tensor, Value, bpe_vocab, f32, text, u32
+from numpy.typing import NDArray
+
+VOCAB = N_VOCAB["bpe"]
+CONTEXT, EMBD, HEADS, KV_HEADS, HEAD, FF = 256, 64, 4, 2, 16, 96
+EXPERTS, EXPERTS_USED, EXPERT_FF = 6, 2, 32
+
+Q_SIZE, KV_SIZE = HEADS * HEAD, KV_HEADS * HEAD
+DIMS: dict[str, tuple[int, ...]] = {
+    "token_embd": (EMBD, VOCAB),
+    "output": (EMBD, VOCAB),
+    "output_norm": (EMBD,),
+    "position_embd": (EMBD, CONTEXT),
+    "rope_freqs": (HEAD // 2,),
+    "rope_factors_long": (HEAD // 2,),
+    "rope_factors_short": (HEAD // 2,),
+    "attn_norm": (EMBD,),
+    "attn_norm_2": (EMBD,),
+    "attn_q": (EMBD, Q_SIZE),
+    "attn_k": (EMBD, KV_SIZE),
+    "attn_v": (EMBD, KV_SIZE),
+    "attn_qkv": (EMBD, Q_SIZE + 2 * KV_SIZE),
+    "attn_output": (Q_SIZE, EMBD),
+    "attn_q_norm": (HEAD,),
+    "attn_k_norm": (HEAD,),
+    "post_attention_norm": (EMBD,),
+    "ffn_norm": (EMBD,),
+    "ffn_gate": (EMBD, FF),
+    "ffn_up": (EMBD, FF),
+    "ffn_down": (FF, EMBD),
+    "post_ffw_norm": (EMBD,),
+    "ffn_gate_inp": (EMBD, EXPERTS),
+    "ffn_gate_exps": (EMBD, EXPERT_FF, EXPERTS),
+    "ffn_up_exps": (EMBD, EXPERT_FF, EXPERTS),
+    "ffn_down_exps": (EXPERT_FF, EMBD, EXPERTS),
+}
+NORMS, QKV = ("attn_norm", "ffn_norm"), ("attn_q", "attn_k", "attn_v")
+ATTENTION, GATED = (*QKV, "attn_output"), ("ffn_gate", "ffn_up", "ffn_down")
+COMMON = (*NORMS, *ATTENTION, *GATED)
+QK_NORMS, POST_NORMS = ("attn_q_norm", "attn_k_norm"), ("post_attention_norm", "post_ffw_norm")
+ROPE_TABLES = ("rope_freqs", "rope_factors_long", "rope_factors_short")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model. `layer`: names of each layer's tensors; `biased`: those with a bias, also "output_norm"."""
+
+    arch: str
+    layer: Sequence[str] = COMMON
+    outside: Sequence[str] = ("output",)  # beside embeddings and last norm
+    biased: Sequence[str] = ()
+    n_layer: int = 2
+    keys: Mapping[str, Value] = field(default_factory=dict)  # without the architecture's name
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # other than DIMS
+    layer_norm: bool = False
+    tables: Mapping[str, Sequence[float]] = field(default_factory=dict)  # values of ROPE_TABLES
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Every tensor as a matrix [out, in] or vector, or [expert, out, in]."""
+        names = [f"{name}.weight" for name in ("token_embd", "output_norm", *self.outside)]
+        names += ["output_norm.bias"] * ("output_norm" in self.biased)
+        for i in range(self.n_layer):
+            names += [f"blk.{i}.{name}.weight" for name in self.layer]
+            names += [f"blk.{i}.{name}.bias" for name in self.biased if name in self.layer]
+        return {name: self._random(name) for name in names}
+
+    def _random(self, name: str) -> NDArray[np.float32]:
+        stem, kind = name.split(".")[-2:]
+        if stem in self.tables:
+            return np.array(self.tables[stem], np.float32)
+        dims = (self.dims.get(stem) or DIMS[stem])[::-1]
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        if kind == "bias":
+            is_norm = stem.endswith("norm")
+            return rng.normal(0, 0.1, dims[-1:] if is_norm else dims[:1]).astype(np.float32)
+        if "norm" in stem:
+            return rng.normal(1, 0.1, dims).astype(np.float32)
+        spread = 0.3 if stem in ("token_embd", "position_embd") else 1.5 / np.sqrt(dims[-1])
+        return rng.normal(0, spread, dims).astype(np.float32)
+
+    def file(self) -> Gguf:
+        eps = "attention.layer_norm_epsilon" if self.layer_norm else "attention.layer_norm_rms_epsilon"
+        keys: dict[str, Value] = {
+            "block_count": u32(self.n_layer),
+            "context_length": u32(CONTEXT),
+            "embedding_length": u32(EMBD),
+            "feed_forward_length": u32(FF),
+            "attention.head_count": u32(HEADS),
+            "attention.head_count_kv": u32(KV_HEADS),
+            "attention.key_length": u32(HEAD),
+            "attention.value_length": u32(HEAD),
+            eps: f32(1e-5),
+            **self.keys,
+        }
+        return Gguf(
+            keys=[
+                ("general.architecture", text(self.arch)),
+                *((f"{self.arch}.{key}", value) for key, value in keys.items()),
+                *bpe_vocab().items(),
+            ],
+            tensors=[
+                (name, Tensor(value.shape[::-1], value.astype("<f4").tobytes()))
+                for name, value in self.weights().items()
+            ],
+        )
+
+
+def _pattern(*windowed: bool) -> Value:
+    return Value.array(BOOL, windowed)
+
+
+_WINDOW = {"attention.sliding_window": u32(24)}
+_NORM_BIASES = ("attn_norm", "ffn_norm", "output_norm")
+_YARN = {
+    "rope.scaling.type": text("yarn"),
+    "rope.scaling.factor": f32(4.0),
+    "rope.scaling.original_context_length": u32(64),
+}
+_LLAMA3_TABLE = (1.0, 1.0, 1.0, 1.6, 4.5, 8.0, 8.0, 8.0)
+_FUSED_DIMS = {"ffn_up": (EMBD, 2 * FF)}
+_FUSED = (*NORMS, "attn_qkv", "attn_output", "ffn_up", "ffn_down")
+_LONG = (1.0, 1.1, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+_SHORT = (1.0, 1.0, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+
+CASES: dict[str, Case] = {
+    "llama": Case("llama"),
+    "llama-tied-biased": Case("llama", outside=(), biased=(*ATTENTION, *GATED)),
+    "llama-linear": Case(
+        "llama", keys={"rope.scaling.type": text("linear"), "rope.scaling.factor": f32(4.0)}
+    ),
+    "llama-yarn": Case("llama", keys=_YARN),
+    "llama-llama3": Case("llama", outside=("output", "rope_freqs"), tables={"rope_freqs": _LLAMA3_TABLE}),
+    "llama-window": Case("llama", keys=_WINDOW),
+    "qwen2": Case("qwen2", outside=(), biased=QKV),
+    "qwen2-yarn": Case("qwen2", biased=QKV, keys=_YARN),
+    "qwen3": Case("qwen3", layer=(*COMMON, *QK_NORMS)),
+    "qwen3moe": Case(
+        "qwen3moe",
+        layer=(
+            *NORMS,
+            *ATTENTION,
+            *QK_NORMS,
+            *("ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"),
+        ),
+        keys={
+            "expert_count": u32(EXPERTS),
+            "expert_used_count": u32(EXPERTS_USED),
+            "expert_feed_forward_length": u32(EXPERT_FF),
+        },
+    ),
+    "gemma": Case("gemma", outside=()),
+    "gemma2": Case(
+        "gemma2",
+        layer=(*COMMON, *POST_NORMS),
+        outside=(),
+        n_layer=3,
+        keys={**_WINDOW, "attn_logit_softcapping": f32(2.0), "final_logit_softcapping": f32(3.0)},
+    ),
+    "gemma3": Case(
+        "gemma3",
+        layer=(*COMMON, *POST_NORMS, *QK_NORMS),
+        outside=(),
+        n_layer=7,
+        keys={**_WINDOW, "rope.scaling.type": text("linear"), "rope.scaling.factor": f32(8.0)},
+    ),
+    "phi3": Case("phi3", layer=_FUSED, dims=_FUSED_DIMS, keys=_WINDOW),
+    "phi3-long": Case(
+        "phi3",
+        layer=_FUSED,
+        dims=_FUSED_DIMS,
+        outside=("output", "rope_factors_long", "rope_factors_short"),
+        keys={
+            "rope.scaling.original_context_length": u32(64),
+            "rope.scaling.attn_factor": f32(float(np.sqrt(1 + np.log(4) / np.log(64)))),
+        },
+        tables={"rope_factors_long": _LONG, "rope_factors_short": _SHORT},
+    ),
+    "smollm3": Case("smollm3", outside=(), n_layer=5),
+    "granite": Case(
+        "granite",
+        outside=(),
+        biased=ATTENTION,
+        keys={
+            "attention.scale": f32(0.2),
+            "embedding_scale": f32(3.0),
+            "residual_scale": f32(0.4),
+            "logit_scale": f32(2.0),
+        },
+    ),
+    "olmo2": Case(
+        "olmo2",
+        layer=(*ATTENTION, *QK_NORMS, *GATED, *POST_NORMS),
+        dims={"attn_q_norm": (Q_SIZE,), "attn_k_norm": (KV_SIZE,)},
+    ),
+    "olmo3": Case(
+        "olmo2",
+        layer=(*ATTENTION, *QK_NORMS, *GATED, *POST_NORMS),
+        dims={"attn_q_norm": (Q_SIZE,), "attn_k_norm": (KV_SIZE,)},
+        n_layer=5,
+        keys={
+            **_WINDOW,
+            **_YARN,
+            "rope.scaling.yarn_attn_factor": f32(1.2),
+            "attention.sliding_window_pattern": _pattern(True, True, True, False, True),
+        },
+    ),
+    "stablelm": Case(
+        "stablelm",
+        biased=(*QKV, *_NORM_BIASES),
+        keys={"rope.dimension_count": u32(4)},
+        layer_norm=True,
+    ),
+    "stablelm-parallel": Case(
+        "stablelm",
+        layer=("attn_norm", *ATTENTION, *QK_NORMS, *GATED),
+        biased=("attn_norm", "output_norm"),
+        dims={"attn_q_norm": (HEAD, HEADS), "attn_k_norm": (HEAD, KV_HEADS)},
+        keys={"rope.dimension_count": u32(4), "use_parallel_residual": Value.of(BOOL, True)},
+        layer_norm=True,
+    ),
+    "starcoder2": Case(
+        "starcoder2",
+        layer=(*NORMS, *ATTENTION, "ffn_up", "ffn_down"),
+        outside=(),
+        biased=(*_NORM_BIASES, *ATTENTION, "ffn_up", "ffn_down"),
+        keys=_WINDOW,
+        layer_norm=True,
+    ),
+    "falcon": Case(
+        "falcon",
+        layer=("attn_norm", "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+        outside=(),
+        biased=("attn_norm", "output_norm"),
+        dims={"attn_qkv": (EMBD, Q_SIZE + 2 * HEAD)},
+        keys={"attention.head_count_kv": u32(1)},
+        layer_norm=True,
+    ),
+    "falcon-two-norms": Case(
+        "falcon",
+        layer=("attn_norm", "attn_norm_2", "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+        outside=(),
+        biased=("attn_norm", "attn_norm_2", "output_norm"),
+        layer_norm=True,
+    ),
+    "cohere2": Case(
+        "cohere2",
+        layer=("attn_norm", *ATTENTION, *GATED),
+        outside=(),
+        n_layer=5,
+        keys={**_WINDOW, "logit_scale": f32(0.25)},
+        layer_norm=True,
+    ),
+    "gpt2": Case(
+        "gpt2",
+        layer=(*NORMS, "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+        outside=("position_embd",),
+        biased=(*_NORM_BIASES, "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+        dims={"attn_qkv": (EMBD, 3 * Q_SIZE)},
+        keys={"attention.head_count_kv": u32(HEADS)},
+        layer_norm=True,
+    ),
+    "chatglm": Case(
+        "chatglm",
+        layer=_FUSED,
+        biased=("attn_qkv",),
+        dims=_FUSED_DIMS,
+        keys={"rope.dimension_count": u32(HEAD // 2)},
+    ),
+}
+
+LENGTH, POSITIONS = 80, (0, 20, 47, 79)  # of the evaluated ids; where logits are compared
+
+
+def ids_of(name: str) -> list[int]:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return [int(id) for id in rng.integers(3, VOCAB, LENGTH)]
