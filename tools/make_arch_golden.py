@@ -63,6 +63,20 @@ FALCON = {
     "ffn_up": "mlp.dense_h_to_4h",
     "ffn_down": "mlp.dense_4h_to_h",
 }
+LFM2 = {
+    "token_embd_norm": "model.embedding_norm",
+    "attn_norm": "operator_norm",
+    "ffn_norm": "ffn_norm",
+    "attn_output": "self_attn.out_proj",
+    "attn_q_norm": "self_attn.q_layernorm",
+    "attn_k_norm": "self_attn.k_layernorm",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_up": "feed_forward.w3",
+    "ffn_down": "feed_forward.w2",
+    "in_proj": "conv.in_proj",
+    "conv": "conv.conv",
+    "out_proj": "conv.out_proj",
+}
 WINDOW: dict[str, Any] = {"sliding_window": 24}
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
@@ -173,6 +187,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     ),
     "cohere2": ("Cohere2", {**WINDOW, "logit_scale": 0.25, "layer_types": [MID] * 3 + [FULL, MID]}, {}),
     "gpt2": ("GPT2", {"activation_function": "gelu_new"}, GPT2),
+    "lfm2": (
+        "Lfm2",
+        {
+            "norm_eps": 1e-5,
+            "conv_L_cache": am.CONV,
+            "conv_bias": False,
+            "block_auto_adjust_ff_dim": False,
+            "block_ff_dim": am.FF,
+            "layer_types": ["conv", "conv", FULL, "conv", FULL],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        LFM2,
+    ),
     "chatglm": ("Glm", {"attention_bias": True, "partial_rotary_factor": 0.5}, PHI3),
 }
 
@@ -252,6 +279,8 @@ def state_of(name: str, case: am.Case) -> dict[str, np.ndarray[Any, Any]]:
             value = unpermute(value, am.HEADS if stem == "attn_q" else am.KV_HEADS)
         if family == "GPT2" and kind == "weight" and value.ndim == 2 and layer:
             value = value.T
+        if stem == "conv":
+            value = value[:, None]
         if family == "Falcon" and stem == "attn_qkv":
             value = falcon_qkv(value, name == "falcon-two-norms")
         target = {**TENSORS, **names}[stem]

@@ -3,6 +3,8 @@
 #include "model/product.h"
 #include "model/stage.h"
 
+#include <string.h>
+
 typedef struct job {
     pe_forward *f;
     pe_kvcache *cache;
@@ -33,7 +35,7 @@ static void store(void *context, size_t task, int thread) {
             }
             if (value > 65504.0f) value = 65504.0f; /* as keys and values */
             if (value < -65504.0f) value = -65504.0f;
-            ((uint16_t *)(void *)row)[d] = PE_TO_HALF(value);
+            ((uint16_t *)(void *)row)[d] = pe_float_to_half(value);
         }
     }
 }
@@ -54,7 +56,7 @@ static void convolve(void *context, size_t task, int thread) {
             const char *row = row_of(j, at + k + 1 - taps);
             for (size_t d = 0; d < n; d++) {
                 const float value = j->cache->f32 ? ((const float *)(const void *)row)[d]
-                                                  : PE_FROM_HALF(((const uint16_t *)(const void *)row)[d]);
+                                                  : pe_half_to_float(((const uint16_t *)(const void *)row)[d]);
                 out[d] += j->layer->conv[d * taps + k] * value;
             }
         }

@@ -2,6 +2,7 @@
  * which thread does a task changes nothing in its result. For a single token the element-wise stages are one task and
  * run in the caller. */
 #include "model/forward.h"
+#include "model/conv.h"
 #include "model/experts.h"
 #include "model/product.h"
 #include "model/rope.h"
@@ -43,6 +44,7 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
     const size_t width = round_up(widest_input(c), PE_GROUP);
     uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)c->n_ff) +
                       (4 * n_tokens + 2) * (c->n_rot / 2 + 1);
+    if (c->n_conv_layer) floats += n_tokens * 3 * (uint64_t)c->n_embd;
     if (c->n_expert) floats += n_tokens * (2 * (uint64_t)c->n_embd + 2 * (uint64_t)c->n_expert + 2);
     uint64_t act = padded * (width * kernels->act_parts * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
     return (floats + partial_floats(c, n_ctx)) * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) +
@@ -68,7 +70,8 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
     const pe_config *c = &f->model->config;
     const size_t padded = n > 1 ? round_up(n, f->kernels->tile_tokens) : 1;
     const size_t width = round_up(widest_input(c), PE_GROUP), half = c->n_rot / 2 + 1;
-    const size_t routed = c->n_expert ? n : 1; /* tokens that are shared out to experts */
+    const size_t mixed = c->n_conv_layer ? n : 1; /* tokens that go through short convolutions */
+    const size_t routed = c->n_expert ? n : 1;    /* tokens that are shared out to experts */
     const int n_threads = pe_pool_threads(f->pool);
     pe_arena arena = {0};
     const struct {
@@ -84,6 +87,9 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
         {&f->up, n * c->n_ff, sizeof(float)},
         {&f->angles, 4 * n * half, sizeof(float)},
         {&f->inverse, 2 * half, sizeof(float)},
+        {&f->conv[0], mixed * c->n_embd, sizeof(float)},
+        {&f->conv[1], mixed * c->n_embd, sizeof(float)},
+        {&f->conv[2], mixed * c->n_embd, sizeof(float)},
         {&f->router, routed * c->n_expert + 1, sizeof(float)},
         {&f->chosen, routed * c->n_expert + 1, 1},
         {&f->expert_rows, c->n_expert ? n * c->n_embd : 1, sizeof(float)},
@@ -122,7 +128,6 @@ typedef struct stage {
     pe_forward *f;
     pe_kvcache *cache;
     const pe_layer *layer, *previous; /* previous: the layer whose output is still to be added; NULL for none */
-    uint32_t layer_index;
     size_t n_tokens, position;
     bool quantise; /* a product with integer weights follows */
     size_t heads_per_task, tokens_per_task;
@@ -273,8 +278,8 @@ static void store_page(void *context, size_t task, int thread) {
     const size_t index = s->position / PE_PAGE + task / c->n_head_kv, end = s->position + s->n_tokens;
     const uint32_t head = (uint32_t)(task % c->n_head_kv);
     char *page = s->cache->pages[index];
-    char *keys = page + pe_kvcache_offset(s->cache, s->layer_index, false, head, PE_PAGE);
-    char *values = page + pe_kvcache_offset(s->cache, s->layer_index, true, head, PE_PAGE);
+    char *keys = page + pe_kvcache_offset(s->cache, s->layer->cache_index, false, head, PE_PAGE);
+    char *values = page + pe_kvcache_offset(s->cache, s->layer->cache_index, true, head, PE_PAGE);
     for (size_t at = larger(index * PE_PAGE, s->position); at < end && at < (index + 1) * PE_PAGE; at++) {
         const size_t from = (at - s->position) * kv_width(c) + head * c->head_dim;
         f->kernels->kv_store(keys, values, at % PE_PAGE, f->k + from, f->v + from, c->head_dim, s->cache->f32);
@@ -304,8 +309,8 @@ static void attention(void *context, size_t task, int thread) {
     float *q = f->q + first * q_width(c) + (kv_head * group + head) * c->head_dim;
     f->kernels->attend(&(pe_attend){
         .pages = s->cache->pages,
-        .k_offset = pe_kvcache_offset(s->cache, s->layer_index, false, (uint32_t)kv_head, PE_PAGE),
-        .v_offset = pe_kvcache_offset(s->cache, s->layer_index, true, (uint32_t)kv_head, PE_PAGE),
+        .k_offset = pe_kvcache_offset(s->cache, s->layer->cache_index, false, (uint32_t)kv_head, PE_PAGE),
+        .v_offset = pe_kvcache_offset(s->cache, s->layer->cache_index, true, (uint32_t)kv_head, PE_PAGE),
         .kv_f32 = s->cache->f32,
         .head_dim = c->head_dim,
         .n_group = heads_left < s->heads_per_task ? heads_left : s->heads_per_task,
@@ -409,6 +414,30 @@ static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
         }
 }
 
+/* Attention, or the short convolution that stands in its place. */
+static void mix_positions(stage *s) {
+    pe_forward *f = s->f;
+    const pe_layer *layer = s->layer;
+    const pe_config *c = &f->model->config;
+    set_input(s, f->h, c->n_embd);
+    if (layer->is_conv) {
+        s->quantise = pe_weight_is_int(&layer->conv_in);
+        run_tiles(s, attention_input);
+        pe_conv_run(f, s->cache, layer, s->n_tokens, s->position);
+        return;
+    }
+    s->quantise = pe_weight_is_int(&layer->q) || pe_weight_is_int(&layer->k) || pe_weight_is_int(&layer->v);
+    run_tiles(s, attention_input);
+    pe_products(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v}, (float *[]){f->q, f->k, f->v});
+    run_tiles(s, rotate);
+    run_store(s);
+    run_attention(s);
+    s->quantise = pe_weight_is_int(&layer->o);
+    set_input(s, f->q, q_width(c));
+    run_tiles(s, attention_output);
+    pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
+}
+
 static void feed_forward(stage *s) {
     pe_forward *f = s->f;
     const pe_layer *layer = s->layer;
@@ -442,24 +471,10 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
     stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
     for (uint32_t i = 0; i < c->n_layer; i++) {
         if (atomic_load_explicit(f->cancelled, memory_order_relaxed)) return PE_ERR_CANCELLED;
-        const pe_layer *layer = &f->model->layers[i];
         s.previous = s.layer;
-        s.layer = layer;
-        s.layer_index = i;
+        s.layer = &f->model->layers[i];
 
-        s.quantise = pe_weight_is_int(&layer->q) || pe_weight_is_int(&layer->k) || pe_weight_is_int(&layer->v);
-        set_input(&s, f->h, c->n_embd);
-        run_tiles(&s, attention_input);
-        pe_products(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v},
-                    (float *[]){f->q, f->k, f->v});
-        run_tiles(&s, rotate);
-        run_store(&s);
-        run_attention(&s);
-        s.quantise = pe_weight_is_int(&layer->o);
-        set_input(&s, f->q, q_width(c));
-        run_tiles(&s, attention_output);
-        pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
-
+        mix_positions(&s);
         feed_forward(&s);
     }
     s.previous = s.layer;

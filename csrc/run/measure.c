@@ -20,9 +20,11 @@ uint64_t pe_session_token_bytes(const pe_session *session, uint32_t position) {
         bytes += read_whole(model, t) ? t->size : model->embeddings.row_bytes;
     }
     const uint32_t window = model->config.window;
-    for (uint32_t i = 0; i < cache->n_layer; i++)
-        seen += model->layers[i].windowed && window && position >= window ? window - 1 : position;
-    return bytes + seen * (cache->page_bytes / cache->n_layer / PE_PAGE);
+    for (uint32_t i = 0; i < model->config.n_layer; i++)
+        seen += model->layers[i].is_conv                                    ? 0
+                : model->layers[i].windowed && window && position >= window ? window - 1
+                                                                            : position;
+    return bytes + seen * pe_kvcache_offset(cache, 1, false, 0, 1);
 }
 
 typedef struct reading {

@@ -127,8 +127,9 @@ def _pieces(model: Mapping[str, Any], where: str) -> dict[str, int]:
 
 
 def _merges(model: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
+    found = model.get("merges")
     pairs = []
-    for entry in _list(model, "merges") or [None]:
+    for entry in found if isinstance(found, list) else [found]:
         pair = entry.split(" ") if isinstance(entry, str) else entry
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(x, str) and x for x in pair):
             raise ModelFileError(f"{where}: model.merges has {str(entry)[:64]!r}, which is no pair of tokens")

@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from ggufmake import BOOL, N_VOCAB, Gguf, Tensor, Value, bpe_vocab, f32, text, u32
+from ggufmake import BOOL, I32, N_VOCAB, Gguf, Tensor, Value, bpe_vocab, f32, text, u32
 from numpy.typing import NDArray
 
 VOCAB = N_VOCAB["bpe"]
 CONTEXT, EMBD, HEADS, KV_HEADS, HEAD, FF = 256, 64, 4, 2, 16, 96
 EXPERTS, EXPERTS_USED, EXPERT_FF = 6, 2, 32
+CONV = 3
 
 Q_SIZE, KV_SIZE = HEADS * HEAD, KV_HEADS * HEAD
 DIMS: dict[str, tuple[int, ...]] = {
     "token_embd": (EMBD, VOCAB),
     "output": (EMBD, VOCAB),
     "output_norm": (EMBD,),
+    "token_embd_norm": (EMBD,),
     "position_embd": (EMBD, CONTEXT),
     "rope_freqs": (HEAD // 2,),
     "rope_factors_long": (HEAD // 2,),
@@ -42,6 +44,9 @@ DIMS: dict[str, tuple[int, ...]] = {
     "ffn_up": (EMBD, FF),
     "ffn_down": (FF, EMBD),
     "post_ffw_norm": (EMBD,),
+    "in_proj": (EMBD, 3 * EMBD),
+    "out_proj": (EMBD, EMBD),
+    "conv": (CONV, EMBD),
     "ffn_gate_inp": (EMBD, EXPERTS),
     "ffn_gate_exps": (EMBD, EXPERT_FF, EXPERTS),
     "ffn_up_exps": (EMBD, EXPERT_FF, EXPERTS),
@@ -66,14 +71,16 @@ class Case:
     keys: Mapping[str, Value] = field(default_factory=dict)  # without the architecture's name
     dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # other than DIMS
     layer_norm: bool = False
+    output_norm: str = "output_norm"
+    others: Mapping[int, Sequence[str]] = field(default_factory=dict)  # tensors of layers that differ
     tables: Mapping[str, Sequence[float]] = field(default_factory=dict)  # values of ROPE_TABLES
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor as a matrix [out, in] or vector, or [expert, out, in]."""
-        names = [f"{name}.weight" for name in ("token_embd", "output_norm", *self.outside)]
+        names = [f"{name}.weight" for name in ("token_embd", self.output_norm, *self.outside)]
         names += ["output_norm.bias"] * ("output_norm" in self.biased)
         for i in range(self.n_layer):
-            names += [f"blk.{i}.{name}.weight" for name in self.layer]
+            names += [f"blk.{i}.{name}.weight" for name in self.others.get(i, self.layer)]
             names += [f"blk.{i}.{name}.bias" for name in self.biased if name in self.layer]
         return {name: self._random(name) for name in names}
 
@@ -280,6 +287,20 @@ CASES: dict[str, Case] = {
         keys={"rope.dimension_count": u32(HEAD // 2)},
     ),
 }
+
+_CONV = (*NORMS, *GATED, "shortconv.in_proj", "shortconv.conv", "shortconv.out_proj")
+CASES["lfm2"] = Case(
+    "lfm2",
+    layer=(*COMMON, *QK_NORMS),
+    outside=(),
+    output_norm="token_embd_norm",
+    n_layer=5,
+    keys={
+        "attention.head_count_kv": Value.array(I32, [0, 0, KV_HEADS, 0, KV_HEADS]),
+        "shortconv.l_cache": u32(CONV),
+    },
+    others=dict.fromkeys((0, 1, 3), _CONV),
+)
 
 LENGTH, POSITIONS = 80, (0, 20, 47, 79)  # of the evaluated ids; where logits are compared
 

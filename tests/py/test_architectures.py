@@ -39,8 +39,8 @@ def test_logits(case: tuple[str, pathlib.Path], kv_type: str, bound: float, isa:
         assert np.abs(rows - golden[name]).max() <= bound
 
 
-def test_bits_depend_on_nothing_else(case: tuple[str, pathlib.Path]) -> None:
-    """Threads, groups of tokens, forks and rewinds."""
+def test_bits_depend_on_nothing_else(case: tuple[str, pathlib.Path], tmp_path: pathlib.Path) -> None:
+    """Threads, groups of tokens, forks, rewinds, and a stay on disk."""
     name, path = case
     ids = am.ids_of(name)
     with pyedge.Model(path, threads=1) as model:
@@ -51,7 +51,10 @@ def test_bits_depend_on_nothing_else(case: tuple[str, pathlib.Path]) -> None:
             assert row.tobytes() == whole[end - 1].tobytes()
         fork = pieces.fork()
         pieces.rewind(to=40)
-        for session, start in ((fork, 79), (pieces, 40)):
+        pieces.save(tmp_path / "saved")
+        loaded = model.session()
+        loaded.load(tmp_path / "saved")
+        for session, start in ((fork, 79), (pieces, 40), (loaded, 40)):
             assert session.eval(ids[start:]).tobytes() == whole[-1].tobytes()
     for threads in (2, 3):
         with pyedge.Model(path, threads=threads) as model:
@@ -91,10 +94,14 @@ def test_what_is_not_computed_is_refused(name: str, key: str, value: gm.Value) -
         ("cohere2", "attention.sliding_window", gm.u32(0)),
         ("gemma2", "final_logit_softcapping", gm.f32(-1.0)),
         ("granite", "residual_scale", gm.f32(float("nan"))),
+        ("lfm2", "attention.head_count_kv", gm.Value.array(gm.I32, [0] * 5)),
+        ("lfm2", "attention.head_count_kv", gm.Value.array(gm.I32, [0, 0, -2, 0, 2])),
+        ("lfm2", "attention.head_count_kv", gm.Value.array(gm.I32, [0, 2])),
+        ("lfm2", "shortconv.l_cache", gm.u32(0)),
     ],
 )
 def test_wrong_values(name: str, key: str, value: gm.Value) -> None:
-    refused(changed(name, {key: value}), key.replace(".", r"\."))
+    refused(changed(name, {key: value}), key.replace(".", r"\."), pyedge.Error)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,8 @@ def test_wrong_values(name: str, key: str, value: gm.Value) -> None:
         ("gpt2", "position_embd.weight"),
         ("phi3", "blk.1.attn_qkv.weight"),
         ("qwen3moe", "blk.0.ffn_up_exps.weight"),
+        ("lfm2", "blk.1.shortconv.conv.weight"),
+        ("lfm2", "blk.2.attn_k.weight"),
     ],
 )
 def test_missing_tensors(name: str, tensor: str) -> None:

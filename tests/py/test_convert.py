@@ -257,6 +257,70 @@ def test_llama3_scaling_becomes_a_vector(tmp_path: pathlib.Path) -> None:
     assert between.any() and ((factors[between] > 1) & (factors[between] < 8)).all()
 
 
+def random_folder(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> hfmake.Folder:
+    rng = np.random.default_rng(2)
+    arrays = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    return hfmake.Folder({**hfmake.LLAMA, **config}, arrays, hfmake.llama().files)
+
+
+def test_experts_are_stacked(tmp_path: pathlib.Path) -> None:
+    sizes = {"num_experts": 4, "moe_intermediate_size": 32, "num_experts_per_tok": 2, "head_dim": 16}
+    config = {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "norm_topk_prob": True,
+        "num_hidden_layers": 1,
+        **sizes,
+    }
+    llama = {
+        name: x.shape for name, x in hfmake.llama().arrays.items() if ".1." not in name and "mlp" not in name
+    }
+    layer = "model.layers.0"
+    shapes = {**llama, f"{layer}.mlp.gate.weight": (4, 64)}
+    shapes |= {f"{layer}.self_attn.{x}_norm.weight": (16,) for x in "qk"}
+    for e in range(4):
+        shapes |= {f"{layer}.mlp.experts.{e}.{x}_proj.weight": (32, 64) for x in ("gate", "up")}
+        shapes[f"{layer}.mlp.experts.{e}.down_proj.weight"] = (64, 32)
+    folder = random_folder(config, shapes)
+    file = converted(folder, tmp_path)
+    for name in ("gate", "up", "down"):
+        stack = values(file, f"blk.0.ffn_{name}_exps.weight")
+        for e in range(4):
+            assert np.array_equal(stack[e], folder.arrays[f"{layer}.mlp.experts.{e}.{name}_proj.weight"])
+    keys = {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 32}
+    assert {key: file.get(f"qwen3moe.{key}") for key in keys} == keys
+    folder.config["norm_topk_prob"] = False
+    with pytest.raises(pyedge.UnsupportedError, match="norm_topk_prob"):
+        converted(folder, tmp_path)
+
+
+def test_groups_of_queries_with_their_key_and_value_are_sorted(tmp_path: pathlib.Path) -> None:
+    config = {
+        "architectures": ["FalconForCausalLM"],
+        "new_decoder_architecture": True,
+        "num_hidden_layers": 1,
+    }
+    config |= {
+        "num_kv_heads": 2,
+        "parallel_attn": True,
+        "multi_query": True,
+        "bias": False,
+        "hidden_act": "gelu",
+    }
+    layer, n = "transformer.h.0", hfmake.LLAMA["vocab_size"]
+    shapes: dict[str, tuple[int, ...]] = {"transformer.word_embeddings.weight": (n, 64)}
+    for norm in (f"{layer}.ln_attn", f"{layer}.ln_mlp", "transformer.ln_f"):
+        shapes |= {f"{norm}.{part}": (64,) for part in ("weight", "bias")}
+    shapes[f"{layer}.self_attention.query_key_value.weight"] = (128, 64)
+    shapes[f"{layer}.self_attention.dense.weight"] = (64, 64)
+    shapes[f"{layer}.mlp.dense_h_to_4h.weight"] = (96, 64)
+    shapes[f"{layer}.mlp.dense_4h_to_h.weight"] = (64, 96)
+    folder = random_folder({**config, "tie_word_embeddings": True}, shapes)
+    found = values(converted(folder, tmp_path), "blk.0.attn_qkv.weight")
+    heads = folder.arrays[f"{layer}.self_attention.query_key_value.weight"].reshape(8, 16, 64)
+    order = [0, 1, 4, 5, 2, 6, 3, 7]  # in the folder: two queries, a key, a value; twice
+    assert np.array_equal(found, heads[order].reshape(128, 64))
+
+
 def test_tied_output_is_left_out(tmp_path: pathlib.Path) -> None:
     folder = hfmake.llama()
     folder.config["tie_word_embeddings"] = True

@@ -151,6 +151,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "vocabulary is a list": (model(vocab=[]), "model.vocab is no object of ids"),
     "one id twice": (model(vocab={"a": 5, "b": 5}), "one id to two tokens"),
     "id beyond the vocabulary": (model(vocab={"a": 5000}), "has the id 5000"),
+    "merges are missing": (model(merges=None), "model.merges has 'None'"),
     "merges are numbers": (model(merges=[1]), "model.merges has '1'"),
     "template of the wrong kind": (file("tokenizer_config.json", {"chat_template": 5}), "chat template"),
     "template too long": (file("tokenizer_config.json", TEMPLATE_BOMB), "chat template"),
@@ -212,6 +213,15 @@ def test_bad_indexes(tmp_path: pathlib.Path, case: str) -> None:
     with pytest.raises(pyedge.ModelFileError, match=message):
         convert(source, tmp_path / "out.gguf")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "secret.safetensors"}
+
+
+def test_json_bomb(tmp_path: pathlib.Path) -> None:
+    source = hfmake.llama().write(tmp_path / "model")
+    with open(source / "tokenizer.json", "r+b") as bomb:
+        bomb.truncate(1 << 32)  # takes no room on the disk
+    with pytest.raises(pyedge.ModelFileError, match=r"tokenizer\.json: 4294967296 bytes are too many"):
+        convert(source, tmp_path / "out.gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_number_that_f16_cannot_hold(tmp_path: pathlib.Path) -> None:

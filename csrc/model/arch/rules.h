@@ -17,7 +17,7 @@
 
 #define PE_EMBEDDINGS                                                                                                  \
     PE_OUTSIDE("token_embd", embeddings, false, PE_DIM_VOCAB), PE_OUTSIDE("output", output, true, PE_DIM_VOCAB), {     \
-        "output_norm", offsetof(pe_model, output_norm), PE_KIND_NORM, false, PE_DIM_EMBD, PE_DIM_ONE                   \
+        "output_norm", offsetof(pe_model, output_norm), PE_KIND_NORM, false, PE_DIM_EMBD, PE_DIM_ONE, PE_EVERY_LAYER   \
     }
 #define PE_ATTENTION                                                                                                   \
     PE_MATRIX("attn_q", q, PE_DIM_EMBD, PE_DIM_Q), PE_MATRIX("attn_k", k, PE_DIM_EMBD, PE_DIM_KV),                     \
