@@ -47,8 +47,9 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
     if (c->n_conv_layer) floats += n_tokens * 3 * (uint64_t)c->n_embd;
     if (c->n_expert) floats += n_tokens * (2 * (uint64_t)c->n_embd + 2 * (uint64_t)c->n_expert + 2);
     uint64_t act = padded * (width * kernels->act_parts * sizeof(int16_t) + width / PE_GROUP * 3 * sizeof(float));
+    enum { ROUNDING = 256 << 10 }; /* what the arena's chunks may leave unused */
     return (floats + partial_floats(c, n_ctx)) * sizeof(float) + act + (uint64_t)n_threads * thread_scratch_bytes(c) +
-           4096;
+           ROUNDING;
 }
 
 pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool, size_t n_ctx,
