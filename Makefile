@@ -8,6 +8,8 @@ BIN := .venv/bin
 SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 MARK ?= not slow
 PYTEST_ARGS ?=
+# A worker for each processor; the tests of a file stay together, since they share what it loads.
+WORKERS ?= -n auto --dist loadfile
 MODELS := smollm2-135m-instruct gemma-3-270m
 
 help:
@@ -24,7 +26,7 @@ test: .venv/.installed-test
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/test -G Ninja -DPYEDGE_TESTS=ON --log-level=WARNING
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/test
 	@for model in $(MODELS); do $(BIN)/pyedge pull $$model || echo "make test: $$model could not be fetched" >&2; done
-	@$(BIN)/pytest -m "$(MARK)" $(PYTEST_ARGS)
+	@$(BIN)/pytest $(WORKERS) -m "$(MARK)" $(PYTEST_ARGS)
 
 bench: .venv/.installed-test
 	@$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds $(PYTEST_ARGS)
