@@ -2,7 +2,7 @@
 # Everything lives in .venv, build/ and the model cache (PYEDGE_CACHE, else ~/.cache/pyedge).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help try test bench lint format clean
+.PHONY: help try test bench native lint format clean
 
 BIN := .venv/bin
 SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
@@ -15,6 +15,7 @@ MODELS := smollm2-135m-instruct gemma-3-270m
 help:
 	@echo "make try    set up, fetch the default model (92 MB), answer a question"
 	@echo "make test   set up, fetch both test models (92 and 241 MB), run the tests; MARK=\"slow or not slow\" runs all"
+	@echo "make native the command without Python, as one static file in build/native/"
 	@echo "make bench  measure the Python door on this machine"
 	@echo "make lint   ruff, mypy and clang-format, checking only; make format mends"
 	@echo "make clean  remove .venv and build/"
@@ -30,6 +31,12 @@ test: .venv/.installed-test
 
 bench: .venv/.installed-test
 	@$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds $(PYTEST_ARGS)
+
+native: .venv/.tools-ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DPYEDGE_CLI=ON -DPYEDGE_STATIC=ON --log-level=WARNING
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --target pyedge_cli
+	@strip build/native/pyedge
+	@ls -l build/native/pyedge
 
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .
