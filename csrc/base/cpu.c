@@ -1,4 +1,5 @@
-/* CPUID and XCR0 on x86-64; affinity mask, cgroup quota and the PYEDGE_* variables everywhere. */
+/* CPUID and XCR0 on x86-64, what the kernel reports on ARM; affinity mask, cgroup quota and the PYEDGE_* variables
+ * everywhere. */
 #define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT, syscall */
 
 #include "base/cpu.h"
@@ -61,6 +62,30 @@ static unsigned detect(void) {
     return features;
 }
 
+#elif (defined(__aarch64__) || defined(__arm__)) && defined(__linux__)
+#include <sys/auxv.h>
+
+/* What the kernel says that programs may use; the bits are those of Linux's asm/hwcap.h for each architecture. */
+static unsigned detect(void) {
+    unsigned features = 0;
+#if defined(__aarch64__)
+    enum { ASIMD = 1 << 1, ASIMDDP = 1 << 20, I8MM = 1 << 13 };
+    const unsigned long capabilities = getauxval(AT_HWCAP);
+    if (capabilities & ASIMD) features |= PE_CPU_NEON;
+    if (capabilities & ASIMDDP) features |= PE_CPU_DOTPROD;
+    if (getauxval(AT_HWCAP2) & I8MM) features |= PE_CPU_I8MM;
+#else
+    enum { NEON = 1 << 12 };
+    if (getauxval(AT_HWCAP) & NEON) features |= PE_CPU_NEON;
+#endif
+    return features;
+}
+#elif defined(__aarch64__) /* every other system there is runs on processors with NEON */
+static unsigned detect(void) { return PE_CPU_NEON; }
+#else
+static unsigned detect(void) { return 0; }
+#endif
+
 unsigned pe_cpu_features(void) {
     static atomic_uint known; /* the features, and bit 31 once they are */
     unsigned features = atomic_load_explicit(&known, memory_order_relaxed);
@@ -70,13 +95,10 @@ unsigned pe_cpu_features(void) {
     }
     return features & ~(1u << 31);
 }
-#else
-unsigned pe_cpu_features(void) { return 0; }
-#endif
 
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
-    static const char *const names[] = {"sse4.1",     "avx2",    "fma",        "f16c", "avx512f/bw/dq/vl",
-                                        "avx512vnni", "avxvnni", "avx512bf16", "amx"};
+    static const char *const names[] = {"sse4.1",  "avx2",       "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni",
+                                        "avxvnni", "avx512bf16", "amx", "neon", "dotprod",          "i8mm"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

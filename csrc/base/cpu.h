@@ -15,6 +15,9 @@ enum { /* bits of pe_cpu_features; each is set only where the processor has it a
        PE_CPU_AVXVNNI = 1 << 6,
        PE_CPU_AVX512BF16 = 1 << 7,
        PE_CPU_AMX = 1 << 8, /* tiles with bf16 products, and the system's leave to use them */
+       PE_CPU_NEON = 1 << 9,
+       PE_CPU_DOTPROD = 1 << 10,
+       PE_CPU_I8MM = 1 << 11,
 };
 
 unsigned pe_cpu_features(void);

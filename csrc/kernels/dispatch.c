@@ -11,6 +11,16 @@
 #else
 #define PE_ROW_X86_64(row)
 #endif
+#if defined(__aarch64__)
+#define PE_ROW_AARCH64(row) row
+#else
+#define PE_ROW_AARCH64(row)
+#endif
+#if defined(__arm__)
+#define PE_ROW_ARM32(row) row
+#else
+#define PE_ROW_ARM32(row)
+#endif
 #define COMMA ,
 
 #define PE_ISA(name, arch, needs, flags) PE_ROW_##arch(extern const pe_kernels pe_kernels_##name;)

@@ -18,7 +18,11 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 
 #include "kernels/tmpl/matmul_int.h"
 
+#ifdef PE_ROWS_IN_LANES
+#include "kernels/tmpl/matmul_rows.h"
+#else
 #include "kernels/tmpl/matmul_panel.h"
+#endif
 
 #include "kernels/tmpl/quantize.h"
 
@@ -70,7 +74,7 @@ PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, s
 extern const pe_kernels PE_TABLE_NAME(PE_ISA);
 const pe_kernels PE_TABLE_NAME(PE_ISA) = {
     .name = PE_TEXT(PE_ISA),
-    .tile_tokens = PE_VF,
+    .tile_tokens = PE_TILE_TOKENS,
     .act_parts = PE_ACT_PARTS,
     .quantize = quantize,
     .gemv =

@@ -34,7 +34,7 @@ enum {
 
 /* The input of a product, quantised. Up to PE_FEW tokens: q [n_tokens, n], scale [n_tokens, n / 32],
  * sum [n_tokens, n / 16]. More, in tiles of L = tile_tokens, the last one padded with zeros: scale [tiles, n / 32, L],
- * sum [tiles, n / 16, L], and q, act_parts * L * n int16 a tile, in the order that the instruction set's gemm reads.
+ * sum [tiles, n / 16, L], and q, act_parts * L * n int16 a tile, in the order that the instruction set's kernels read.
  * `sum` is scale * (sum of q) of each half group. */
 typedef struct pe_act {
     size_t n_tokens, n;

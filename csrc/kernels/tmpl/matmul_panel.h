@@ -7,6 +7,7 @@
  * there is a matrix unit. */
 
 enum {
+    PE_TILE_TOKENS = PE_VF,
     PE_AT_ONCE = 8,   /* groups that are unpacked at once: whole blocks of every type */
     PE_ROW_UNIT = 16, /* rows are unpacked in multiples of this, repeating the last one */
     ROUND_TILES = 16, /* tiles of tokens whose sums wait together */

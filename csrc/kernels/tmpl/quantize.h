@@ -16,9 +16,20 @@ static void quantize_row(int16_t *q, float *scale, float *sum, const float *x, s
         scale[g] = d;
         sum[2 * g] = d * (float)low;
         sum[2 * g + 1] = d * (float)high;
+#ifdef PE_ROWS_IN_LANES
+        va_arrange(q);
+#endif
     }
 }
 
+#ifdef PE_ROWS_IN_LANES /* a tile is one token */
+static void quantize_tile(const pe_act *act, size_t first, size_t n_tokens, int16_t *scratch) {
+    const size_t n = act->n, groups = n / PE_GROUP;
+    (void)n_tokens, (void)scratch;
+    quantize_row(act->q + first * n, act->scale + first * groups, act->sum + first * groups * 2, act->f32 + first * n,
+                 n);
+}
+#else
 /* Rows of one tile, the missing ones zeros, into the layout of gemm; scratch [PE_VF * n] int16. */
 static void quantize_tile(const pe_act *act, size_t first, size_t n_tokens, int16_t *scratch) {
     const size_t n = act->n, groups = n / PE_GROUP;
@@ -47,10 +58,13 @@ static void quantize_tile(const pe_act *act, size_t first, size_t n_tokens, int1
     }
 }
 
+#endif
+
 static void quantize(const pe_act *act, size_t first, size_t end, void *scratch) {
     const size_t n = act->n, groups = n / PE_GROUP;
     if (act->n_tokens > PE_FEW) {
-        for (size_t t = first; t < end; t += PE_VF) quantize_tile(act, t, end - t < PE_VF ? end - t : PE_VF, scratch);
+        for (size_t t = first; t < end; t += PE_TILE_TOKENS)
+            quantize_tile(act, t, end - t < PE_TILE_TOKENS ? end - t : PE_TILE_TOKENS, scratch);
         return;
     }
     for (size_t t = first; t < end; t++)
