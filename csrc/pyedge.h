@@ -230,6 +230,19 @@ PE_API void pe_session_lookups(const pe_session *session, uint64_t *drafted, uin
 PE_API pe_status pe_session_score(pe_session *session, const int32_t *ids, size_t n_ids, size_t first, float *out);
 /* The output of the last norm, per token: out [n_ids, n_embd]. For embeddings. */
 PE_API pe_status pe_session_hidden(pe_session *session, const int32_t *ids, size_t n_ids, float *out);
+/* From now on, sum the squares of what each matrix multiplies, from zero; or stop, and forget them. Off at first, and
+ * in forks. While it is on, evaluation takes a little longer and gives the same. */
+PE_API pe_status pe_session_collect(pe_session *session, bool on);
+
+typedef struct pe_collected {
+    const char *tensor;
+    uint64_t n_matrices, n_columns; /* several matrices: experts */
+    const double *sums;             /* [n_matrices, n_columns]; NULL: the tensor is no matrix */
+    const uint64_t *counts;         /* [n_matrices] tokens that were summed; 0: the matrix was not used */
+} pe_collected;
+/* The sums of the tensor of this index, for as long as nothing is evaluated; false past the end, or where
+ * nothing is collected. */
+PE_API bool pe_session_collected(const pe_session *session, size_t index, pe_collected *out);
 PE_API uint32_t pe_session_position(const pe_session *session);
 PE_API uint32_t pe_session_capacity(const pe_session *session); /* n_ctx */
 PE_API int pe_session_threads(const pe_session *session);

@@ -31,6 +31,11 @@ MIXES: dict[str, tuple[str, int]] = {
     "Q5_K_S": ("Q5_K", 16),
     "Q5_K_M": ("Q5_K", 17),
     "Q6_K": ("Q6_K", 18),
+    "IQ1_S": ("IQ1_S", 24),
+    "IQ1_M": ("IQ1_M", 31),
+    "IQ2_XXS": ("IQ2_XXS", 19),
+    "IQ2_XS": ("IQ2_XS", 20),
+    "IQ2_S": ("IQ2_XS", 28),
     "IQ2_M": ("IQ2_S", 29),
     "IQ3_XXS": ("IQ3_XXS", 23),
     "IQ3_XS": ("IQ3_S", 22),
@@ -46,6 +51,10 @@ MIXES: dict[str, tuple[str, int]] = {
 }
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 _FLOATS = ("F32", "F16", "BF16")
+# Too few bits to spread an error evenly: of no use without an importance matrix.
+NEED_IMATRIX = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS")
+_TWO_BITS = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M")  # mixes with rules of their own
+_BEST_TWO = ("IQ2_S", "IQ2_M")
 
 # Where a row is no multiple of the type's block: the next best type with a smaller one.
 _FALLBACK = {
@@ -118,6 +127,8 @@ class Mix:
             return "MXFP4" if n_dims == 3 else "Q8_0"
         if name == "token_embd.weight":
             return self._embedding()
+        if self.name in _TWO_BITS:
+            return self._two_bits(name) or self.main
         for kind, rule in (
             ("attn_v.weight", self._values),
             ("attn_k.weight", self._keys),
@@ -150,19 +161,30 @@ class Mix:
     def _output(self) -> str:
         if self.name in ("MXFP4_MOE", "Q8_0") or self.shape.arch == "falcon":
             return "Q8_0"
-        return "Q5_K" if self.name in ("IQ2_M", "IQ3_XXS") else "Q6_K"
+        return "Q5_K" if self.name in (*_TWO_BITS, "IQ3_XXS") else "Q6_K"
 
     def _embedding(self) -> str:
         if self.name in ("TQ1_0", "TQ2_0", "Q2_0"):
             return "Q4_K"
-        return (
-            "IQ3_S" if self.name in ("IQ2_M", "IQ3_XXS") else "IQ3_S" if self.name == "IQ3_XS" else self.main
-        )
+        if self.name in _TWO_BITS and self.name not in _BEST_TWO:
+            return "Q2_K"
+        return "IQ3_S" if self.name in (*_BEST_TWO, "IQ3_XXS", "IQ3_XS") else self.main
+
+    def _two_bits(self, name: str) -> str | None:
+        better = "IQ3_S" if self.name in _BEST_TWO else "Q2_K"
+        if any(kind in name for kind in ("attn_v.", "attn_qkv.", "attn_kv_b.")):
+            return "Q4_K" if self.shape.n_gqa >= 4 or self.shape.n_expert >= 4 else better
+        if "attn_k.weight" in name and self.shape.n_expert == 8:
+            return "Q4_K"
+        if "ffn_down" in name:
+            return better if self._early(name, "ffn_down") else None
+        if "attn_output.weight" in name:
+            few = {"IQ1_S": "IQ2_XXS", "IQ1_M": "IQ2_XXS", "IQ2_S": "IQ3_S", "IQ2_M": "IQ3_S"}
+            return "Q5_K" if self.shape.n_expert == 8 else few.get(self.name)
+        return None
 
     def _values(self, name: str) -> str | None:
         mix, grouped = self.name, self.shape.n_gqa >= 4
-        if mix == "IQ2_M":
-            return "Q4_K" if grouped or self.shape.n_expert >= 4 else "IQ3_S"
         if self.shape.n_expert == 8 and mix not in ("Q1_0", "Q2_0", "TQ1_0", "TQ2_0"):
             return "Q8_0"
         if mix == "Q2_K":
@@ -191,8 +213,6 @@ class Mix:
 
     def _down(self, name: str) -> str | None:
         mix, kind, falcon = self.name, "ffn_down", self.shape.arch == "falcon"
-        if mix == "IQ2_M" and self._early(name, kind):
-            return "IQ3_S"
         if mix == "Q2_K_S":
             return "Q4_K" if self._early(name, kind) else None
         if mix == "IQ3_XXS" and not self.shape.imatrix:
@@ -235,7 +255,7 @@ class Mix:
         if self.shape.n_expert == 8 and self.name in (*sparse, "IQ4_XS"):
             return "Q5_K"
         better = {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_XXS": "IQ3_S", "IQ3_M": "Q4_K"}
-        return {**better, "IQ2_M": "IQ3_S"}.get(self.name)
+        return better.get(self.name)
 
     def _fused(self, name: str) -> str | None:
         return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(

@@ -299,6 +299,10 @@ class Model:
             raise ValueError("ids must have at least one token id")
         return self._new_core_session().logits(ids)
 
+    def _first_token(self) -> int | None:
+        """What each window of a text begins with, where the model adds BOS."""
+        return int(self._info["bos_id"]) if self._info["add_bos"] and self._info["bos_id"] >= 0 else None
+
     def perplexity(self, text: str | bytes, *, context: int = 512) -> float:
         """exp of the mean negative log-likelihood of a text's tokens, the lower the better.
 
@@ -316,11 +320,11 @@ class Model:
             raise ValueError(f"perplexity needs a text of at least 4 tokens; this one has {len(ids)}")
         first = size // 2
         total, count = 0.0, 0
-        core = self._new_core_session(size)
+        core, bos = self._new_core_session(size), self._first_token()
         for start in range(0, len(ids) - size + 1, size):
             window = ids[start : start + size]
-            if self._info["add_bos"] and self._info["bos_id"] >= 0:
-                window[0] = int(self._info["bos_id"])
+            if bos is not None:
+                window[0] = bos
             core.rewind(0)
             total -= float(core.score(window, first).sum(dtype=np.float64))
             count += size - 1 - first

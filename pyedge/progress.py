@@ -1,4 +1,4 @@
-"""Progress of a download on standard error: a bar on a terminal, a few plain lines elsewhere."""
+"""Progress of long work on standard error: a bar on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ def mebibytes(size: float) -> str:
     return f"{size / 2**20:,.1f} MiB" if size < 2**30 else f"{size / 2**30:,.2f} GiB"
 
 
-class Progress:
-    """Bytes of several parts, one after the other."""
+def _byte_columns(rich: Any) -> list[Any]:
+    return [rich.DownloadColumn(binary_units=True), rich.TransferSpeedColumn()]
 
-    def __init__(self, title: str, total: int, *, quiet: bool = False) -> None:
+
+class Progress:
+    """Bytes of several parts, one after the other; or a count of things, where `unit` names them."""
+
+    def __init__(self, title: str, total: int, *, quiet: bool = False, unit: str = "") -> None:
         self._title = title
         self._total = total
         self._done = 0
         self._tenth = 0
         self._quiet = quiet
+        self._unit = unit
         self._bar: Any = None
         self._task: Any = None
 
@@ -34,8 +39,7 @@ class Progress:
             self._bar = rich.Progress(
                 rich.TextColumn("{task.description}", markup=False),
                 rich.BarColumn(),
-                rich.DownloadColumn(binary_units=True),
-                rich.TransferSpeedColumn(),
+                *([rich.MofNCompleteColumn()] if self._unit else _byte_columns(rich)),
                 rich.TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -64,6 +68,14 @@ class Progress:
         self._done += part
         self._show(self._done)
 
+    def count(self, done: int, total: int) -> None:
+        """So many are done, of a total that is known only now."""
+        if total != self._total:
+            self._total = total
+            if self._bar is not None:
+                self._bar.update(self._task, total=total)
+        self._show(done)
+
     def _show(self, done: int) -> None:
         done = min(done, self._total)
         if self._bar is not None:
@@ -72,4 +84,5 @@ class Progress:
         tenth = done * 10 // self._total
         if tenth > self._tenth:
             self._tenth = tenth
-            self.say(f"{self._title}: {mebibytes(done)} of {mebibytes(self._total)}")
+            parts = f"{done} of {self._total} {self._unit}" if self._unit else ""
+            self.say(f"{self._title}: {parts or f'{mebibytes(done)} of {mebibytes(self._total)}'}")

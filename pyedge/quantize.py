@@ -150,6 +150,18 @@ def _plans(file: GgufFile, chooser: _Chooser, matrix: Imatrix | None) -> list[_P
             n_matrices = tensor.dims[2] if len(tensor.dims) > 2 else 1
             importance = matrix.importance(tensor.name, tensor.n_per_row, n_matrices)
         plans.append(_Plan(tensor, target, importance))
+    for plan in plans:
+        name = plan.target.name
+        if (
+            plan.target.type_name in mixes.NEED_IMATRIX
+            and plan.importance is None
+            and name.startswith("blk.")
+        ):
+            have = "none is given" if matrix is None else "the one given has nothing on this tensor"
+            raise ValueError(
+                f"{name} as {plan.target.type_name} needs an importance matrix, and {have}: make one with "
+                "`pyedge imatrix MODEL TEXT -o FILE` and pass it as --imatrix FILE (imatrix= in Python)"
+            )
     return plans
 
 

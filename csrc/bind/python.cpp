@@ -385,6 +385,22 @@ class Session : Unique {
         return sum;
     }
 
+    void collect(bool on) {
+        call([&] { return pe_session_collect(handle_, on); });
+    }
+    py::dict collected() const { // name: (sums [matrices, columns], counts [matrices]) of the matrices
+        if (running_ > 0) raise(PE_ERR_BUSY, "the session is evaluating in another thread: its sums can be read after");
+        py::dict out;
+        pe_collected c;
+        for (size_t i = 0; pe_session_collected(handle_, i, &c); i++) {
+            if (!c.sums) continue;
+            const auto rows = static_cast<py::ssize_t>(c.n_matrices), columns = static_cast<py::ssize_t>(c.n_columns);
+            out[text_of(c.tensor)] =
+                py::make_tuple(py::array_t<double>({rows, columns}, c.sums), py::array_t<uint64_t>(rows, c.counts));
+        }
+        return out;
+    }
+
     std::unique_ptr<Session> fork() {
         std::unique_ptr<Session> other(new Session(n_vocab_, n_embd_));
         call([&] { return pe_session_fork(handle_, &other->handle_); });
@@ -541,6 +557,8 @@ PYBIND11_MODULE(_core, m) {
         .def("cancel", &Session::cancel)
         .def("token_bytes", &Session::token_bytes, py::arg("position"))
         .def("read_weights", &Session::read_weights)
+        .def("collect", &Session::collect, py::arg("on"))
+        .def("collected", &Session::collected)
         .def("fork", &Session::fork)
         .def("save", &Session::save, py::arg("path"))
         .def("load", &Session::load, py::arg("path"))

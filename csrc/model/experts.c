@@ -80,6 +80,7 @@ static void choose(const pe_config *c, float *scores, uint8_t *chosen) {
 static pe_weight expert_of(const pe_weight *stack, size_t e) {
     pe_weight w = *stack;
     w.data += e * w.n_out * w.row_bytes;
+    w.matrix = (uint32_t)e;
     return w;
 }
 

@@ -2,6 +2,7 @@
  * which thread does a task changes nothing in its result. For a single token the element-wise stages are one task and
  * run in the caller. */
 #include "model/forward.h"
+#include "model/collect.h"
 #include "model/conv.h"
 #include "model/experts.h"
 #include "model/product.h"
@@ -63,6 +64,8 @@ void pe_forward_free(pe_forward *f) {
     pe_mem_free(f->partial);
     f->partial = NULL;
     f->partial_floats = 0;
+    pe_collect_free(f->collect);
+    f->collect = NULL;
     f->capacity = 0;
 }
 

@@ -12,8 +12,9 @@ typedef struct pe_forward {
     const pe_model *model;
     const pe_kernels *kernels;
     pe_pool *pool;
-    atomic_bool *cancelled; /* set from any thread */
-    size_t n_ctx;           /* of the session: some architectures have another rope for long ones */
+    atomic_bool *cancelled;     /* set from any thread */
+    size_t n_ctx;               /* of the session: some architectures have another rope for long ones */
+    struct pe_collect *collect; /* NULL: nothing is collected */
 
     size_t capacity;     /* tokens that the buffers hold */
     size_t buffer_bytes; /* of all that is below */

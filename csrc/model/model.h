@@ -14,7 +14,9 @@ typedef struct pe_weight {
     int type, slot;      /* GGML type number, kernel slot */
     uint32_t n_in, n_out;
     size_t row_bytes;
-    const float *bias; /* [n_out] or NULL */
+    const float *bias;            /* [n_out] or NULL */
+    const pe_gguf_tensor *tensor; /* that it is, or whose rows it is */
+    uint32_t matrix;              /* which expert's */
 } pe_weight;
 
 typedef struct pe_norm {

@@ -1,6 +1,7 @@
 /* A job is the rows of all weights, counted through in units, and a task is a run of units: long, because each begins
  * with a wait for the memory, but several for each thread, so that a late thread costs little. */
 #include "model/product.h"
+#include "model/collect.h"
 
 enum {
     TASKS_PER_THREAD = 4,
@@ -50,6 +51,7 @@ static void product_task(void *context, size_t task, int thread) {
 
 void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_weight *const weights[],
                  float *const outputs[]) {
+    if (f->collect) pe_collect_add(f, input, n, weights);
     product p = {.f = f, .input = input, .n = n, .unit = input->n_tokens == 1 ? ROW_UNIT : PE_PANEL_ROWS};
     for (size_t i = 0; i < n; i++) {
         p.weights[i] = weights[i];

@@ -38,7 +38,11 @@ typedef float (*pe_encode)(void *blocks, const float *x, const float *w, size_t 
     PE_ENCODER(42, q2_0)                                                                                               \
     PE_ENCODER(18, iq3_xxs)                                                                                            \
     PE_ENCODER(21, iq3_s)                                                                                              \
-    PE_ENCODER(22, iq2_s)
+    PE_ENCODER(22, iq2_s)                                                                                              \
+    PE_ENCODER(17, iq2_xs)                                                                                             \
+    PE_ENCODER(16, iq2_xxs)                                                                                            \
+    PE_ENCODER(19, iq1_s)                                                                                              \
+    PE_ENCODER(29, iq1_m)
 
 #define PE_ENCODER(number, lower)                                                                                      \
     float pe_##lower##_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits);

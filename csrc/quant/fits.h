@@ -46,7 +46,7 @@ typedef struct pe_groups {
     bool mins;          /* groups have mins as well, which are at most 0 */
 } pe_groups;
 
-/* Rows of a grid, one coordinate after the other: values [dims, n], n a multiple of 16 and at most 1024, dims <= 8. */
+/* Rows of a grid, one coordinate after the other: values [dims, n], n a multiple of 16 and at most 2048, dims <= 8. */
 typedef struct pe_grid {
     const float *values;
     size_t n, dims;

@@ -19,6 +19,7 @@ _GROUPS = {
     "bench": ("bench",),
     "machine": ("doctor",),
     "quantize": ("quantize",),
+    "imatrix": ("imatrix",),
     "verify": ("verify",),
     "convert": ("convert",),
 }

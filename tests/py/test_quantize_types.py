@@ -16,10 +16,10 @@ MADE = list(NUMBERS)
 REQUIRED = {
     *("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
     *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "Q1_0", "Q2_0"),
-    *("IQ2_S", "IQ3_XXS", "IQ3_S"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
 }
 # No row of a grid is constant, and floats of four bits are far apart.
-COARSE = {"MXFP4": 0.2, "IQ3_XXS": 0.3, "IQ3_S": 0.3, "IQ2_S": 0.3}
+COARSE = {"MXFP4": 0.2, "IQ3_XXS": 0.3, "IQ3_S": 0.3, "IQ2_S": 0.3, "IQ2_XS": 0.8, "IQ2_XXS": 0.8}
 BAR = 1.02  # error allowed, as a multiple of the reference's
 
 Floats = npt.NDArray[np.float32]

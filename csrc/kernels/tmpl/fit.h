@@ -294,7 +294,7 @@ static float fit_levels(uint8_t *out, const float *x, size_t n, float d, float m
 
 /* The row with the smallest sum of a * g^2 - b * g over the coordinates g. */
 FIT_INLINE size_t fit_row(const float *a, const float *b, const pe_grid *grid, size_t dims) {
-    float scores[1024], lanes[PE_VF];
+    float scores[2048], lanes[PE_VF];
     vf best = vf_set1(3e38f);
     for (size_t r = 0; r < grid->n; r += PE_VF) {
         vf score = vf_zero();
