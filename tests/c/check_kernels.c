@@ -193,7 +193,7 @@ static void random_weights(const type_row *type, size_t n_rows, size_t n, int fi
             for (size_t g = 0; g < type->mins * type->elements / 32; g++) fine = fine && fabsf(parts.min[g]) < 1e6f;
             if (fine) break;
             for (size_t i = 0; i < type->bytes; i++)
-                if (fill < 0 || i < 8 || i + 8 >= type->bytes || type->slot == PE_SLOT_IQ1_M)
+                if (fill < 0 || i < 8 || i + 8 >= type->bytes || (i >= 12 && i < 20) || type->slot == PE_SLOT_IQ1_M)
                     block[i] = (uint8_t)random_bits();
         }
     }

@@ -43,7 +43,7 @@ PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t
         }
         for (size_t g = 0; g < count; g++) {
             vq weights[PE_ROWS];
-#pragma GCC unroll 1
+#pragma GCC unroll 4
             for (size_t r = 0; r < PE_ROWS; r++) weights[r] = weights_of(slot, rows[r], g0 + g);
             vq_pack(panel->packs[g][r0 / 4], weights);
         }
@@ -62,6 +62,7 @@ PE_INLINE void multiply_block(size_t T, size_t mins, bool scaled, const pe_panel
         q[t] = x->q + (t0 + t) * x->n + g0 * PE_GROUP;
         x_scale[t] = x->scale + (t0 + t) * groups + g0;
         x_sum[t] = x->sum + 2 * ((t0 + t) * groups + g0);
+#pragma GCC unroll 2
         for (size_t h = 0; h < 2; h++) acc[h][t] = vf_load(sums[t] + r0 + h * PE_VF);
     }
     for (size_t g = 0; g < count; g++) {
@@ -84,6 +85,7 @@ PE_INLINE void multiply_block(size_t T, size_t mins, bool scaled, const pe_panel
     }
 #pragma GCC unroll 4
     for (size_t t = 0; t < T; t++)
+#pragma GCC unroll 2
         for (size_t h = 0; h < 2; h++) vf_store(sums[t] + r0 + h * PE_VF, acc[h][t]);
 }
 
