@@ -2,7 +2,7 @@
 # Everything lives in .venv, build/ and the model cache (PYEDGE_CACHE, else ~/.cache/pyedge).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help try test bench native lint format clean
+.PHONY: help try test bench native lint format clean wasm
 
 BIN := .venv/bin
 SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
@@ -18,6 +18,7 @@ help:
 	@echo "make native the command without Python, as one static file in build/native/"
 	@echo "make bench  measure the Python door on this machine"
 	@echo "make lint   ruff, mypy and clang-format, checking only; make format mends"
+	@echo "make wasm   build the package for browsers and Node"
 	@echo "make clean  remove .venv and build/"
 
 try: .venv/.installed
@@ -49,8 +50,12 @@ format: .venv/.installed-dev
 	@$(BIN)/ruff format .
 	@find csrc tests -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
+# The npm package, in wasm/dist: see wasm/build.sh about the compiler that it needs.
+wasm:
+	@wasm/build.sh
+
 clean:
-	rm -rf .venv build
+	rm -rf .venv build wasm/dist wasm/node_modules
 
 # ---- set-up, quick on repeat --------------------------------------------------------------------------------------
 

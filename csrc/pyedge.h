@@ -89,9 +89,11 @@ typedef struct pe_model_options { /* all zero: as pe_model_open */
     const char *tokenizer;
 } pe_model_options;
 PE_API pe_status pe_model_open_with(const char *path, const pe_model_options *options, pe_model **out);
-/* The same over memory that the caller keeps unchanged until the last reference is gone. 32-byte aligned. For models in
- * one file: neither parts nor vocabularies of their own. */
+/* The same over memory that the caller keeps unchanged until the last reference is gone, 32-byte aligned: of one file,
+ * or of all the files of a split model in order. Formats that have their vocabulary in another file are not opened so.
+ */
 PE_API pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out);
+PE_API pe_status pe_model_open_parts(const void *const *data, const size_t *sizes, size_t n_parts, pe_model **out);
 PE_API void pe_model_retain(pe_model *model);
 PE_API void pe_model_release(pe_model *model);
 PE_API void pe_model_get_info(const pe_model *model, pe_model_info *out);
@@ -209,6 +211,9 @@ typedef struct pe_session_options {
     const char *kv_type;   /* "f16" (NULL) or "f32" */
     const char *isa;       /* NULL: pe_isa_select() */
     uint64_t memory_limit; /* bytes besides the file's pages; 0: none */
+    /* NULL, or a word in the caller's hands: while it is not 0, evaluations end as by pe_session_cancel. For callers
+     * that can write memory but call no function meanwhile, such as signal handlers and WebAssembly's other side. */
+    const volatile int32_t *interrupt;
 } pe_session_options;
 
 PE_API pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out);

@@ -82,6 +82,10 @@ static unsigned detect(void) {
 }
 #elif defined(__aarch64__) /* every other system there is runs on processors with NEON */
 static unsigned detect(void) { return PE_CPU_NEON; }
+#elif defined(__wasm_relaxed_simd__)
+static unsigned detect(void) { return PE_CPU_SIMD128 | PE_CPU_RELAXED_SIMD; }
+#elif defined(__wasm_simd128__)
+static unsigned detect(void) { return PE_CPU_SIMD128; }
 #else
 static unsigned detect(void) { return 0; }
 #endif
@@ -97,12 +101,13 @@ unsigned pe_cpu_features(void) {
 }
 
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
-    static const char *const names[] = {"sse4.1",  "avx2",       "fma", "f16c", "avx512f/bw/dq/vl", "avx512vnni",
-                                        "avxvnni", "avx512bf16", "amx", "neon", "dotprod",          "i8mm"};
+    static const char *const names[] = {
+        "sse4.1", "avx2", "fma",     "f16c", "avx512f/bw/dq/vl", "avx512vnni",         "avxvnni", "avx512bf16",
+        "amx",    "neon", "dotprod", "i8mm", [29] = "simd128",   [30] = "relaxed simd"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!(features >> i & 1)) continue;
+        if (!names[i] || !(features >> i & 1)) continue;
         int n = snprintf(text + used, size - used, "%s%s", used ? ", " : "", names[i]);
         if (n < 0 || (size_t)n >= size - used) return;
         used += (size_t)n;
@@ -125,6 +130,7 @@ static int allowed_processors(void) {
     return online > 0 && online < 4096 ? (int)online : 1;
 }
 
+#if defined(__linux__)
 /* Quota of one cgroup directory in processors; 0 where there is none. Version 2 has cpu.max ("max 100000"), version 1
  * has two files. */
 static double group_quota(const char *directory) {
@@ -181,6 +187,9 @@ static double cgroup_quota(void) {
     }
     return least;
 }
+#else
+static double cgroup_quota(void) { return 0; }
+#endif
 
 int pe_threads_explain(int *allowed, double *quota, int *forced) {
     int processors = allowed_processors(), wish = 0;

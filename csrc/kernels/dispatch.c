@@ -5,7 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__wasm_simd128__) /* a module runs one instruction set, the one that all of it is compiled for */
+#define PE_ROW_ANY(row)
+#else
 #define PE_ROW_ANY(row) row
+#endif
+#if defined(__wasm_simd128__) && !defined(__wasm_relaxed_simd__)
+#define PE_ROW_WASM(row) row
+#else
+#define PE_ROW_WASM(row)
+#endif
+#if defined(__wasm_relaxed_simd__)
+#define PE_ROW_WASMRELAXED(row) row
+#else
+#define PE_ROW_WASMRELAXED(row)
+#endif
 #if defined(__x86_64__)
 #define PE_ROW_X86_64(row) row
 #else

@@ -8,7 +8,9 @@
 
 #include PE_ISA_HEADER
 
+#ifndef PE_NO_QUANTIZE
 #include "quant/fits.h"
+#endif
 #include "quant/quants.h"
 
 _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 && PE_MAX_LANES % PE_VF == 0,
@@ -32,7 +34,9 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 
 #include "kernels/tmpl/attention.h"
 
+#ifndef PE_NO_QUANTIZE /* for builds that read models and write none */
 #include "kernels/tmpl/fit.h"
+#endif
 
 PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     if (is_rare(slot)) gemv_int(slot, y, w, row_bytes, n_rows, x);
@@ -105,5 +109,7 @@ const pe_kernels PE_TABLE_NAME(PE_ISA) = {
     .any_nan = any_nan,
     .sum_exp = sum_exp,
     .read_sum = read_sum,
+#ifndef PE_NO_QUANTIZE
     .fits = &fits,
+#endif
 };

@@ -12,9 +12,10 @@ typedef struct pe_forward {
     const pe_model *model;
     const pe_kernels *kernels;
     pe_pool *pool;
-    atomic_bool *cancelled;     /* set from any thread */
-    size_t n_ctx;               /* of the session: some architectures have another rope for long ones */
-    struct pe_collect *collect; /* NULL: nothing is collected */
+    atomic_bool *cancelled;            /* set from any thread */
+    const volatile int32_t *interrupt; /* NULL, or not 0 as well */
+    size_t n_ctx;                      /* of the session: some architectures have another rope for long ones */
+    struct pe_collect *collect;        /* NULL: nothing is collected */
 
     size_t capacity;     /* tokens that the buffers hold */
     size_t buffer_bytes; /* of all that is below */

@@ -175,12 +175,20 @@ static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t lay
     return place_vector(model, tensor, bias);
 }
 
+/* N of a name that begins with blk.N; n_layer where it does not, or is past the layers. */
+static unsigned layer_of(const char *name, unsigned n_layer) {
+    unsigned layer = 0;
+    if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') return n_layer;
+    for (const char *digit = name + 4; *digit >= '0' && *digit <= '9' && layer < n_layer; digit++)
+        layer = layer * 10 + (unsigned)(*digit - '0'); /* n_layer is far below what would overflow */
+    return layer;
+}
+
 static bool is_placed(const pe_model *model, const char *name) {
     for (size_t r = 0; r < model->arch->n_rules; r++) {
         const pe_tensor_rule *rule = &model->arch->rules[r];
         char expected[64];
-        unsigned layer = 0;
-        if (strstr(rule->name, "%u") && sscanf(name, "blk.%u", &layer) != 1) continue;
+        const unsigned layer = strstr(rule->name, "%u") ? layer_of(name, model->config.n_layer) : 0;
         if (layer >= model->config.n_layer || !belongs(model, rule, layer)) continue;
         name_of(rule, layer, ".weight", expected);
         if (strcmp(expected, name) == 0) return true;

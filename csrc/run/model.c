@@ -5,15 +5,28 @@
 
 #include <string.h>
 
-/* Part `no` of `count`: its file is mapped, its directory parsed. */
-static pe_status open_part(pe_model *model, const char *first, uint32_t no, uint32_t count, pe_gguf *out) {
+/* The parts of a model after the first, for models in memory. */
+typedef struct given_parts {
+    const void *const *data; /* [n] */
+    const size_t *sizes;     /* [n] */
+    size_t n;
+} given_parts;
+
+/* Part `no` of `count`: its file is mapped, its directory parsed. `first` is NULL for a part in memory. */
+static pe_status open_part(pe_model *model, const char *first, const given_parts *given, uint32_t no, uint32_t count,
+                           pe_gguf *out) {
     pe_filemap *map = &model->parts[no - 1];
-    const char *path;
-    pe_status status = pe_gguf_part_path(&model->arena, first, no, count, &path);
-    if (status) return status;
+    const char *path = "in memory";
+    pe_status status = PE_OK;
+    if (first) {
+        status = pe_gguf_part_path(&model->arena, first, no, count, &path);
+        if (status) return status;
+        status = pe_filemap_open(path, map);
+        if (status) return pe_fail_within(status, "part %u of %u", no + 1, count); /* the path is in the message */
+    } else {
+        *map = (pe_filemap){given->data[no - 1], given->sizes[no - 1], false};
+    }
     uint32_t found_no = 0, found_count = 0;
-    status = pe_filemap_open(path, map);
-    if (status) return pe_fail_within(status, "part %u of %u", no + 1, count); /* the path is in the message */
     status = pe_gguf_parse(map->data, map->size, pe_quant_row_size, out);
     if (!status) status = pe_gguf_split(out, &found_no, &found_count);
     if (!status && (found_no != no || found_count != count))
@@ -22,24 +35,24 @@ static pe_status open_part(pe_model *model, const char *first, uint32_t no, uint
 }
 
 /* All files of a split model, given the first; `path` is NULL for a model in memory. */
-static pe_status open_parts(pe_model *model, const char *path) {
+static pe_status open_parts(pe_model *model, const char *path, const given_parts *given) {
     uint32_t no, count;
     pe_status status = pe_gguf_split(&model->gguf, &no, &count);
-    if (status || count <= 1) return status;
+    if (status) return status;
+    if (!path && given->n + 1 != count)
+        return pe_fail(PE_ERR_FORMAT, "the file says that the model has %u parts; %zu were given", count, given->n + 1);
+    if (count <= 1) return PE_OK;
     if (no > 0)
         return pe_fail(PE_ERR_FORMAT, "this is part %u of %u; open the first part, and the others will be found",
                        no + 1, count);
-    if (!path)
-        return pe_fail(PE_ERR_UNSUPPORTED, "this is one of %u parts of a model; only from files can they be opened",
-                       count);
     const char *second; /* before anything is allocated for a number out of the file, the name must agree */
-    if ((status = pe_gguf_part_path(&model->arena, path, 1, count, &second))) return status;
+    if (path && (status = pe_gguf_part_path(&model->arena, path, 1, count, &second))) return status;
     model->parts = pe_arena_alloc(&model->arena, count - 1, sizeof *model->parts);
     pe_gguf *directories = pe_mem_alloc(count - 1, sizeof *directories);
     if (!model->parts || !directories) status = PE_ERR_NOMEM;
     for (; !status && model->n_parts < count - 1; model->n_parts++) {
         const uint32_t i = (uint32_t)model->n_parts;
-        status = open_part(model, path, i + 1, count, &directories[i]);
+        status = open_part(model, path, given, i + 1, count, &directories[i]);
     }
     if (!status) status = pe_gguf_merge(&model->gguf, directories, model->n_parts);
     for (size_t i = 0; directories && i < model->n_parts; i++) pe_gguf_free(&directories[i]);
@@ -47,9 +60,9 @@ static pe_status open_parts(pe_model *model, const char *path) {
     return status;
 }
 
-static pe_status load(pe_model *model, const char *path, const char *tokenizer) {
+static pe_status load(pe_model *model, const char *path, const given_parts *given, const char *tokenizer) {
     pe_status status = pe_source_read(&model->map, path, tokenizer, pe_quant_row_size, &model->gguf);
-    if (!status) status = open_parts(model, path);
+    if (!status) status = open_parts(model, path, given);
     if (!status) status = pe_model_load_weights(model);
     if (!status) status = pe_model_load_vocab(model);
     model->vocab.pre_fallback = (pe_view){0}; /* the caller's text, needed until here */
@@ -61,8 +74,9 @@ static pe_status load(pe_model *model, const char *path, const char *tokenizer) 
     return model->name ? PE_OK : PE_ERR_NOMEM;
 }
 
-static pe_status finish_open(pe_model *model, const char *path, const char *tokenizer, pe_model **out) {
-    pe_status status = load(model, path, tokenizer);
+static pe_status finish_open(pe_model *model, const char *path, const given_parts *given, const char *tokenizer,
+                             pe_model **out) {
+    pe_status status = load(model, path, given, tokenizer);
     if (status) {
         pe_model_release(model);
         return status;
@@ -91,18 +105,26 @@ pe_status pe_model_open_with(const char *path, const pe_model_options *options, 
         pe_model_release(model);
         return status;
     }
-    status = finish_open(model, path, options ? options->tokenizer : NULL, out);
+    status = finish_open(model, path, NULL, options ? options->tokenizer : NULL, out);
     return status ? pe_fail_within(status, "%s", path) : PE_OK;
 }
 
 pe_status pe_model_open_memory(const void *data, size_t size, pe_model **out) {
-    if (!data || !out) return pe_fail(PE_ERR_ARG, "pe_model_open_memory needs data and a place for the model");
+    return pe_model_open_parts(&data, &size, 1, out);
+}
+
+pe_status pe_model_open_parts(const void *const *data, const size_t *sizes, size_t n_parts, pe_model **out) {
+    if (!data || !sizes || !n_parts || !out)
+        return pe_fail(PE_ERR_ARG, "opening a model from memory needs its data and a place for the model");
     *out = NULL;
-    if ((uintptr_t)data % 32) return pe_fail(PE_ERR_ARG, "the model's memory must be aligned to 32 bytes");
+    for (size_t i = 0; i < n_parts; i++) {
+        if (!data[i]) return pe_fail(PE_ERR_ARG, "opening a model from memory needs data; part %zu has none", i + 1);
+        if ((uintptr_t)data[i] % 32) return pe_fail(PE_ERR_ARG, "the model's memory must be aligned to 32 bytes");
+    }
     pe_model *model = model_create();
     if (!model) return PE_ERR_NOMEM;
-    model->map = (pe_filemap){data, size, false};
-    return finish_open(model, NULL, NULL, out);
+    model->map = (pe_filemap){data[0], sizes[0], false};
+    return finish_open(model, NULL, &(given_parts){data + 1, sizes + 1, n_parts - 1}, NULL, out);
 }
 
 void pe_model_retain(pe_model *model) { atomic_fetch_add(&model->references, 1); }

@@ -4,6 +4,9 @@
  *     for await (const piece of model.chat([{ role: "user", content: "Hello!" }])) show(piece.text);
  *     await model.close();
  */
+import { load } from "./client.js";
+import { features } from "./features.js";
+import * as store from "./store.js";
 import type { CacheEntry, Features, LoadOptions, Model, Source } from "./types.js";
 
 export * from "./errors.js";
@@ -19,10 +22,11 @@ export const PyEdge: {
   /** Remove one entry, or all. */
   uncache(url?: string | URL): Promise<void>;
 } = {
-  load: () => Promise.reject(new Error("not built yet")),
-  features: () => {
-    throw new Error("not built yet");
+  load,
+  features,
+  cached: () => store.list(),
+  async uncache(url) {
+    if (url === undefined) return store.clear();
+    await store.discard(new URL(url, (globalThis as { location?: { href: string } }).location?.href).href);
   },
-  cached: () => Promise.reject(new Error("not built yet")),
-  uncache: () => Promise.reject(new Error("not built yet")),
 };

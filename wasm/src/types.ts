@@ -33,6 +33,8 @@ export interface Progress {
 
 export interface FetchOptions {
   onProgress?: (progress: Progress) => void;
+  /** What did not stop the load, such as storage that is full: one sentence. */
+  onWarning?: (message: string) => void;
   /** Keep what was fetched in this browser's storage, and look there first. Default true. */
   cache?: boolean;
   /** SHA-256 in hexadecimal that the file must have (of a split file: of all parts, one after the other). */
@@ -186,7 +188,7 @@ export interface Completion {
   timings: Timings;
 }
 
-/** Iterate it once, or ask for the whole. Leaving the loop ends the generation. */
+/** Iterate it once, or ask for the whole: it begins with the first of these. Leaving the loop ends the generation. */
 export interface Generation extends AsyncIterableIterator<Piece> {
   /** Runs what is left and gives the whole; also after the loop. */
   completion(): Promise<Completion>;
