@@ -48,14 +48,30 @@ PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, s
         gemv_int(slot, y, w, row_bytes, n_rows, x)
 #define PE_CALL_FLOAT_gemv(slot) gemv_float(slot, y, w, row_bytes, n_rows, x)
 #define PE_CALL_INT_gemm(slot, lower)                                                                                  \
-    gemm_unpacked(unpack_##lower, facts_of(slot).mins, facts_of(slot).largest, y, y_stride, w, row_bytes, n_rows, x,   \
-                  scratch)
+    gemm_unpacked(                                                                                                     \
+        &(const pe_type_kernels){facts_of(slot).mins, facts_of(slot).largest, unpack_##lower, PE_TURNED(slot, lower)}, \
+        y, y_stride, w, row_bytes, n_rows, x, scratch)
 #define PE_UNPACK_FLOAT(slot, lower)
 #define PE_UNPACK_INT(slot, lower)                                                                                     \
     PE_ONCE void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,         \
                                 size_t count) {                                                                        \
-        unpack_groups(slot, panel, w, row_bytes, n_rows, g0, count);                                                   \
+        unpack_groups(slot, true, panel, w, row_bytes, n_rows, g0, count);                                             \
+    }                                                                                                                  \
+    PE_TURN_ROWS(slot, lower)
+#ifdef PE_TURN
+#define PE_TURN_ROWS(slot, lower)                                                                                      \
+    PE_ONCE void turned_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,  \
+                                const pe_act *x, size_t g0, size_t count, size_t ahead,                                \
+                                float (*sums)[PE_PANEL_ROWS]) {                                                        \
+        if (!is_turned(slot)) return;                                                                                  \
+        unpack_groups(slot, false, panel, w, row_bytes, n_rows, g0, count);                                            \
+        multiply_turned(slot, panel, w, row_bytes, n_rows, q, x, g0, count, ahead, sums);                              \
     }
+#define PE_TURNED(slot, lower) is_turned(slot) ? turned_##lower : NULL
+#else
+#define PE_TURN_ROWS(slot, lower)
+#define PE_TURNED(slot, lower) NULL
+#endif
 #define PE_CALL_FLOAT_gemm(slot, lower) ((void)scratch, gemm_float(slot, y, y_stride, w, row_bytes, n_rows, x))
 
 #define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \

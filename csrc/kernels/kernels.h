@@ -29,7 +29,7 @@ enum {
     PE_SPAN = 8,              /* pages whose attention is one sum, to be joined with that of others */
     PE_MAX_QUERIES = 32,      /* (head, token) pairs that one attention call takes at most */
     PE_ACT_MAX = 16383,       /* largest magnitude of a quantised activation */
-    PE_FEW = 8                /* tokens that are multiplied together without forming a tile */
+    PE_FEW = 16               /* tokens that are multiplied together without forming a tile */
 };
 
 /* The input of a product, quantised. Up to PE_FEW tokens: q [n_tokens, n], scale [n_tokens, n / 32],

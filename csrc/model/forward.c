@@ -30,7 +30,10 @@ static size_t thread_scratch_bytes(const pe_config *c) {
 /* Tokens that one attention task takes. */
 static size_t task_tokens(const pe_config *c) { return larger(PE_MAX_QUERIES / (c->n_head / c->n_head_kv), 1); }
 /* Tokens that are few enough for several tasks to share their queries, a span of positions each. */
-static size_t shared_tokens(const pe_config *c) { return task_tokens(c) < PE_FEW ? task_tokens(c) : PE_FEW; }
+enum { SHARED_TOKENS = 8 };
+static size_t shared_tokens(const pe_config *c) {
+    return task_tokens(c) < SHARED_TOKENS ? task_tokens(c) : SHARED_TOKENS;
+}
 
 /* Floats of the sums of spans for as many tokens as may share their tasks. */
 static uint64_t partial_floats(const pe_config *c, size_t positions) {

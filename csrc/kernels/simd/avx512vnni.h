@@ -58,6 +58,14 @@ static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
 static inline vt_pairs vt_load(const int16_t *x) { return _mm512_loadu_si512(x); }
 static inline void vt_store(int16_t *x, vt_pairs a) { _mm512_storeu_si512(x, a); }
 static inline vf vt_float(vt a) { return _mm512_cvtepi32_ps(a); }
+#define PE_TURN /* works on the int16 of columns: */
+static inline vt_pairs vt_and16(vt_pairs a, int c) { return _mm512_and_si512(a, _mm512_set1_epi16((short)c)); }
+static inline vt_pairs vt_add16(vt_pairs a, int c) { return _mm512_add_epi16(a, _mm512_set1_epi16((short)c)); }
+static inline vt_pairs vt_shl16(vt_pairs a, int n) { return _mm512_slli_epi16(a, n); }
+static inline vt_pairs vt_shr16(vt_pairs a, int n) { return _mm512_srli_epi16(a, n); }
+static inline vt_pairs vt_sar16(vt_pairs a, int n) { return _mm512_srai_epi16(a, n); } /* keeps the sign */
+/* of each four int16 the middle ones exchanged */
+static inline vt_pairs vt_cross(vt_pairs a) { return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(a, 0xd8), 0xd8); }
 /* 16 bytes of rows 0, 4, 8, 12 from p on */
 static inline __m512i pe_quarter(const int16_t *p, size_t stride) {
     __m512i a = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));

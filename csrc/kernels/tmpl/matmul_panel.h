@@ -20,11 +20,18 @@ typedef struct pe_panel { /* of PE_AT_ONCE groups */
     float scale[PE_AT_ONCE][PE_PANEL_ROWS], min[PE_AT_ONCE][2][PE_PANEL_ROWS];
 } pe_panel;
 
-typedef void (*pe_unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
+/* What is compiled for each type. */
+typedef struct pe_type_kernels {
+    size_t mins, largest;
+    void (*unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
+    /* for a few tokens; NULL where they take what is unpacked. See matmul_few.h */
+    void (*turned)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,
+                   const pe_act *x, size_t g0, size_t count, size_t ahead, float (*sums)[PE_PANEL_ROWS]);
+} pe_type_kernels;
 
-/* Groups g0 .. g0 + count - 1, whole blocks, of n_rows rows. */
-PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,
-                             size_t count) {
+/* Groups g0 .. g0 + count - 1, whole blocks, of n_rows rows; only their scales and mins, or all. */
+PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows,
+                             size_t g0, size_t count) {
     const type_facts facts = facts_of(slot);
     const size_t block_groups = facts.block_elements / PE_GROUP, mins = facts.mins;
     const size_t padded = (n_rows + PE_ROW_UNIT - 1) / PE_ROW_UNIT * PE_ROW_UNIT;
@@ -40,7 +47,7 @@ PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t
             }
         }
 #pragma GCC unroll 1
-        for (size_t r = 0; r < PE_ROWS; r++)
+        for (size_t r = 0; all && r < PE_ROWS; r++)
             for (size_t g = 0; g < count; g++)
                 vq_store(panel->weights[r0 + r] + g * PE_GROUP, weights_of(slot, rows[r], g0 + g));
     }
@@ -67,6 +74,7 @@ PE_ONCE void prepare_columns(pe_panel *panel, size_t n_rows, size_t count) {
 typedef struct gemm_room {
     pe_panel panel;
     tile_panel tiles;
+    int16_t crossed[PE_FEW * PE_AT_ONCE * PE_GROUP]; /* activations in the order of turned rows */
     union {
         _Alignas(64) float of_tiles[ROUND_TILES][PE_PANEL_ROWS][PE_VF];
         _Alignas(64) float of_few[PE_FEW][PE_PANEL_ROWS];
@@ -110,16 +118,23 @@ static void store_tile(float *y, size_t y_stride, const float (*sums)[PE_VF], si
 }
 
 /* A few tokens are bound by the memory, so the rows that come after these are asked for on the way. */
-static void gemm_few(pe_unpack unpack, size_t mins, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
+static void gemm_few(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
                      size_t n_rows, const pe_act *x, gemm_room *room) {
-    const size_t groups = x->n / PE_GROUP, bytes = n_rows * row_bytes;
+    const size_t groups = x->n / PE_GROUP, bytes = n_rows * row_bytes, mins = type->mins;
     const uint8_t *later = w + bytes;
     memset(room->sums.of_few, 0, x->n_tokens * sizeof *room->sums.of_few);
     for (size_t g0 = 0; g0 < groups; g0 += PE_AT_ONCE) {
         const size_t count = groups - g0 < PE_AT_ONCE ? groups - g0 : PE_AT_ONCE;
+#ifdef PE_TURN
+        if (type->turned && n_rows % PE_VF == 0) {
+            cross_input(room->crossed, x, g0, count);
+            type->turned(&room->panel, w, row_bytes, n_rows, room->crossed, x, g0, count, bytes, room->sums.of_few);
+            continue;
+        }
+#endif
         for (size_t end = bytes / groups * (g0 + count); (size_t)(later - w) - bytes < end; later += CACHE_LINE)
             vs_prefetch(later);
-        unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+        type->unpack(&room->panel, w, row_bytes, n_rows, g0, count);
         prepare_columns(&room->panel, n_rows, count);
         (mins == 0   ? multiply_few_0
          : mins == 1 ? multiply_few_1
@@ -128,16 +143,17 @@ static void gemm_few(pe_unpack unpack, size_t mins, float *y, size_t y_stride, c
     for (size_t t = 0; t < x->n_tokens; t++) memcpy(y + t * y_stride, room->sums.of_few[t], n_rows * sizeof *y);
 }
 
-static void gemm_tiles(pe_unpack unpack, size_t mins, size_t largest, float *y, size_t y_stride, const uint8_t *w,
-                       size_t row_bytes, size_t n_rows, const pe_act *x, gemm_room *room) {
+static void gemm_tiles(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
+                       size_t n_rows, const pe_act *x, gemm_room *room) {
     const size_t groups = x->n / PE_GROUP, tiles = (x->n_tokens + PE_VF - 1) / PE_VF;
+    const size_t mins = type->mins, largest = type->largest;
     panel_begin();
     for (size_t first = 0; first < tiles; first += ROUND_TILES) {
         const size_t end = first + ROUND_TILES < tiles ? first + ROUND_TILES : tiles;
         memset(room->sums.of_tiles, 0, (end - first) * sizeof *room->sums.of_tiles);
         for (size_t g0 = 0; g0 < groups; g0 += PE_AT_ONCE) {
             const size_t count = groups - g0 < PE_AT_ONCE ? groups - g0 : PE_AT_ONCE;
-            unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+            type->unpack(&room->panel, w, row_bytes, n_rows, g0, count);
             prepare_tiles(largest, &room->tiles, &room->panel, n_rows, count);
             (mins == 0   ? multiply_tiles_0
              : mins == 1 ? multiply_tiles_1
@@ -152,10 +168,10 @@ static void gemm_tiles(pe_unpack unpack, size_t mins, size_t largest, float *y, 
     panel_end();
 }
 
-PE_ONCE void gemm_unpacked(pe_unpack unpack, size_t mins, size_t largest, float *y, size_t y_stride, const uint8_t *w,
-                           size_t row_bytes, size_t n_rows, const pe_act *x, void *scratch) {
+PE_ONCE void gemm_unpacked(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
+                           size_t n_rows, const pe_act *x, void *scratch) {
     if (x->n_tokens <= PE_FEW)
-        gemm_few(unpack, mins, y, y_stride, w, row_bytes, n_rows, x, scratch);
+        gemm_few(type, y, y_stride, w, row_bytes, n_rows, x, scratch);
     else
-        gemm_tiles(unpack, mins, largest, y, y_stride, w, row_bytes, n_rows, x, scratch);
+        gemm_tiles(type, y, y_stride, w, row_bytes, n_rows, x, scratch);
 }
