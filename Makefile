@@ -2,12 +2,13 @@
 # Everything lives in .venv, build/ and the model cache (PYEDGE_CACHE, else ~/.cache/pyedge).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help try test bench native lint format clean wasm
+.PHONY: help try test bench native wheels lint format clean wasm
 
 BIN := .venv/bin
 SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 MARK ?= not slow
 PYTEST_ARGS ?=
+WHEELS_ARGS ?=
 # A worker for each processor; the tests of a file stay together, since they share what it loads.
 WORKERS ?= -n auto --dist loadfile
 MODELS := smollm2-135m-instruct gemma-3-270m
@@ -16,6 +17,7 @@ help:
 	@echo "make try    set up, fetch the default model (92 MB), answer a question"
 	@echo "make test   set up, fetch both test models (92 and 241 MB), run the tests; MARK=\"slow or not slow\" runs all"
 	@echo "make native the command without Python, as one static file in build/native/"
+	@echo "make wheels wheels and native commands for x86-64, aarch64 and armv7l, glibc and musl, in dist/"
 	@echo "make bench  measure the Python door on this machine"
 	@echo "make lint   ruff, mypy and clang-format, checking only; make format mends"
 	@echo "make wasm   build the package for browsers and Node"
@@ -38,6 +40,9 @@ native: .venv/.tools-ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --target pyedge_cli
 	@strip build/native/pyedge
 	@ls -l build/native/pyedge
+
+wheels: .venv/.installed-wheels
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/wheels.py $(WHEELS_ARGS)
 
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from .arrays import numpy
 from .completion import Completion, Piece, SamplingOptions, check_options, integer, optional
 from .errors import Error, UnsupportedError
 from .session import Session, listed
@@ -294,6 +295,7 @@ class Model:
 
     def logits(self, ids: Iterable[int]) -> NDArray[np.float32]:
         """Logits [len(ids), vocab_size] after each of the ids."""
+        numpy()
         ids = listed(ids)
         if not ids:
             raise ValueError("ids must have at least one token id")
@@ -311,8 +313,7 @@ class Model:
         window before it. A rest that fills no window is left out; a text shorter than one window is one
         window.
         """
-        import numpy as np
-
+        np = numpy()
         context = integer("context", context, 4, 2**31 - 1, "an integer of 4 or more")
         ids = self.tokenize(text)
         size = min(context, len(ids))
@@ -333,17 +334,17 @@ class Model:
     def embed(self, text: str | bytes) -> NDArray[np.float32]:
         """One vector [n_embd] for a text: the last hidden states, pooled as the file says (its mean, its
         first or its last token), else their mean."""
-        import numpy as np
-
+        numpy_ = numpy()
         ids = self.tokenize(text)
         if not ids:
             raise ValueError("embed needs a text of at least one token")
         rows = self._new_core_session().hidden(ids)
         pooling = self._opened().metadata(False).get(f"{self.arch}.pooling_type", 1)
         pooled = (
-            rows[0] if pooling == 2 else rows[-1] if pooling == 3 else rows.mean(axis=0, dtype=np.float64)
+            rows[0] if pooling == 2 else rows[-1] if pooling == 3 else rows.mean(axis=0, dtype=numpy_.float64)
         )
-        return np.asarray(pooled, dtype=np.float32)
+        vector: NDArray[np.float32] = numpy_.asarray(pooled, dtype=numpy_.float32)
+        return vector
 
 
 def _stack_outside() -> int:

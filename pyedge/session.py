@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from .arrays import numpy
 from .completion import Completion, FinishReason, Options, Piece, SamplingOptions, check_options
 from .errors import CancelledError, ContextOverflowError, Error
 from .streaming import TextStream, encode
@@ -85,6 +86,7 @@ class Session:
 
     def eval(self, ids: Iterable[int]) -> NDArray[np.float32]:
         """Evaluate token ids after what is there; the logits [vocab_size] of the last one."""
+        numpy()
         ids = listed(ids)
         with self._exclusive() as core:
             return core.eval(ids)

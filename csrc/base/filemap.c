@@ -36,8 +36,7 @@ static pe_status refused(const char *path, const char *action, int error) {
     const char *remedy = error == ENOENT || error == ENOTDIR  ? "check the path"
                          : error == EACCES || error == EPERM  ? "give this user permission to read it"
                          : error == EMFILE || error == ENFILE ? "close some of the open files"
-                         : error == ENOMEM ? "free address space or raise the limit on it (ulimit -v)"
-                                           : "check the file system and its device";
+                                                              : "check the file system and its device";
     return pe_fail(PE_ERR_IO, "%s: cannot %s the file (%s): %s", path, action, reason, remedy);
 }
 
@@ -51,10 +50,18 @@ static pe_status map_descriptor(const char *path, int fd, pe_filemap *out) {
     if (info.st_size == 0)
         return pe_fail(PE_ERR_FORMAT, "%s: the file is empty (0 bytes); was its download interrupted?", path);
     if (info.st_size < 0 || (uintmax_t)info.st_size > (uintmax_t)PTRDIFF_MAX)
-        return pe_fail(PE_ERR_UNSUPPORTED, "%s: %jd bytes are more than this %zu-bit process can map", path,
-                       (intmax_t)info.st_size, 8 * sizeof(void *));
+        return pe_fail(
+            PE_ERR_UNSUPPORTED,
+            "%s: %jd bytes are more than this %zu-bit process can map (about 2 GB where it is 32-bit): use a "
+            "smaller model or type, or a 64-bit system",
+            path, (intmax_t)info.st_size, 8 * sizeof(void *));
     size_t size = (size_t)info.st_size;
     void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED && errno == ENOMEM)
+        return pe_fail(PE_ERR_NOMEM,
+                       "%s: this %zu-bit process has no %zu bytes of address space in one piece to map the file: close "
+                       "other models, raise the limit (ulimit -v), or use a smaller model or type",
+                       path, 8 * sizeof(void *), size);
     if (data == MAP_FAILED) return refused(path, "map", errno);
     *out = (pe_filemap){.data = data, .size = size, .mapped = true};
     return PE_OK;

@@ -1,7 +1,7 @@
 /* Choosing a token. Order: bias and repetition penalty on the logits; then top-k, top-p and min-p on the model's own
  * distribution; temperature last, on what is left. Greedy (temperature 0) takes the largest logit, ties to the lowest
  * id. The random state is xoshiro256** (https://prng.di.unimi.it/) seeded by splitmix64. */
-#define _DEFAULT_SOURCE /* getentropy */
+#define _DEFAULT_SOURCE /* syscall, getentropy */
 
 #include "run/sampler.h"
 #include "base/arena.h"
@@ -10,11 +10,16 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 typedef struct candidate {
     float logit, p;
     int32_t id;
 } candidate;
+
+_Static_assert(sizeof(float) + sizeof(candidate) + sizeof(uint32_t) <= PE_SAMPLER_BYTES, "counted in limits");
 
 struct pe_sampler {
     pe_sampler_options options;
@@ -51,7 +56,11 @@ static uint64_t next(uint64_t s[4]) {
 
 static uint64_t fresh_seed(void) {
     uint64_t seed;
+#if defined(__linux__) && defined(SYS_getrandom) /* the call itself: its wrappers are newer than the oldest glibc */
+    if (syscall(SYS_getrandom, &seed, sizeof seed, 0) == (long)sizeof seed) return seed;
+#elif !defined(__linux__)
     if (getentropy(&seed, sizeof seed) == 0) return seed;
+#endif
     struct timespec now; /* no source of entropy: time and an address */
     timespec_get(&now, TIME_UTC);
     return (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15 ^ (uint64_t)now.tv_sec ^ (uint64_t)(uintptr_t)&seed;

@@ -4,6 +4,8 @@
 
 #include "kernels/kernels.h"
 
+enum { PE_SAMPLER_BYTES = 20 }; /* that a sampler keeps for each token of the vocabulary */
+
 /* pe_sampler_sample with given kernels: they do the scans over the vocabulary, which decide nothing but the last bits
  * of *logprob. */
 pe_status pe_sampler_choose(pe_sampler *sampler, const pe_kernels *kernels, const float *logits, size_t n_vocab,

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    SCORE_ROWS = 16,
+    SCORE_ROWS = 16,         /* of logits at once; one where memory is limited */
     LOOKUP_BYTES = 12 << 20, /* of all rows of logits together */
 };
 
@@ -33,9 +33,10 @@ static uint64_t kv_bytes(const pe_kvcache *cache, uint64_t positions) {
     return (positions + PE_PAGE - 1) / PE_PAGE * (cache->page_bytes + 64);
 }
 
+/* Scratch, one row of logits, and a sampler that looks at all of them. */
 static uint64_t fixed_bytes(const pe_model *model, size_t n_ctx, int n_threads, const pe_kernels *kernels) {
     return pe_forward_bytes(model, PE_CHUNK, n_ctx, n_threads, kernels) +
-           (uint64_t)model->config.n_vocab * sizeof(float);
+           (uint64_t)model->config.n_vocab * (sizeof(float) + PE_SAMPLER_BYTES);
 }
 
 /* Rows of logits that looking ahead may take, at least the one that every session has. */
@@ -48,6 +49,38 @@ static uint64_t lookup_bytes(const pe_model *model) {
     return (uint64_t)(most_rows(model) - 1) * model->config.n_vocab * sizeof(float);
 }
 
+/* What a session takes at most without looking ahead. */
+static uint64_t needed_bytes(const pe_model *model, const pe_kvcache *cache, uint32_t n_ctx, int n_threads,
+                             const pe_kernels *kernels) {
+    return kv_bytes(cache, n_ctx) + (uint64_t)n_ctx * sizeof(int32_t) + fixed_bytes(model, n_ctx, n_threads, kernels);
+}
+
+/* Say what is needed, of what, and which context would fit. */
+static pe_status refuse_limit(const pe_session *s, int n_threads) {
+    uint32_t fits = 0, over = s->n_ctx; /* a context that fits, and one that does not */
+    while (over - fits > 1) {
+        const uint32_t middle = fits + (over - fits) / 2;
+        if (needed_bytes(s->model, &s->cache, middle, n_threads, s->kernels) <= s->memory_limit)
+            fits = middle;
+        else
+            over = middle;
+    }
+    fits -= fits % PE_PAGE; /* whole pages are taken anyway */
+    const unsigned long long needed = needed_bytes(s->model, &s->cache, s->n_ctx, n_threads, s->kernels);
+    const unsigned long long kv = kv_bytes(&s->cache, s->n_ctx), limit = s->memory_limit;
+    if (fits)
+        return pe_fail(
+            PE_ERR_NOMEM,
+            "a context of %u tokens takes up to %llu bytes besides the file (%llu for keys and values), more "
+            "than the limit of %llu; a context of %u would fit%s",
+            s->n_ctx, needed, kv, limit, fits, s->cache.f32 ? ", and a longer one with f16" : "");
+    return pe_fail(PE_ERR_NOMEM,
+                   "a context of %u tokens takes up to %llu bytes besides the file, more than the limit of %llu; the "
+                   "shortest takes %llu, so use a higher limit, fewer threads, or a smaller model",
+                   s->n_ctx, needed, limit,
+                   (unsigned long long)needed_bytes(s->model, &s->cache, 1, n_threads, s->kernels));
+}
+
 uint64_t pe_model_session_bytes(const pe_model *model, uint32_t n_ctx, const char *kv_type) {
     bool f32;
     const pe_kernels *kernels;
@@ -55,8 +88,7 @@ uint64_t pe_model_session_bytes(const pe_model *model, uint32_t n_ctx, const cha
     if (n_ctx == 0) n_ctx = model->config.n_ctx_train;
     pe_kvcache cache;
     pe_kvcache_init(&cache, &model->config, f32);
-    return kv_bytes(&cache, n_ctx) + (uint64_t)n_ctx * sizeof(int32_t) +
-           fixed_bytes(model, n_ctx, pe_threads_default(), kernels) + lookup_bytes(model);
+    return needed_bytes(model, &cache, n_ctx, pe_threads_default(), kernels) + lookup_bytes(model);
 }
 
 pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out) {
@@ -88,12 +120,9 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
         status = pe_fail(PE_ERR_ARG, "a context of %u tokens asked for; the model has vectors for %u positions",
                          s->n_ctx, model->config.n_ctx_train);
     if (!status && s->memory_limit) {
-        uint64_t needed = fixed_bytes(model, s->n_ctx, n_threads, kernels) + kv_bytes(&s->cache, s->n_ctx);
+        const uint64_t needed = needed_bytes(model, &s->cache, s->n_ctx, n_threads, kernels);
         if (needed > s->memory_limit)
-            status = pe_fail(PE_ERR_NOMEM,
-                             "a context of %u tokens takes up to %llu bytes besides the file, more than the limit of "
-                             "%llu; ask for a shorter context",
-                             s->n_ctx, (unsigned long long)needed, (unsigned long long)s->memory_limit);
+            status = refuse_limit(s, n_threads);
         else if (lookup_bytes(model) > s->memory_limit - needed)
             s->max_rows = 1; /* it goes without looking ahead */
     }
@@ -307,14 +336,15 @@ pe_status pe_session_eval(pe_session *s, const int32_t *ids, size_t n_ids, size_
 typedef struct scores_wanted {
     const int32_t *ids;
     size_t n_ids, first;
-    float *out, *rows; /* rows [SCORE_ROWS, n_vocab] */
+    float *out, *rows; /* rows [n_rows, n_vocab] */
+    size_t n_rows;
 } scores_wanted;
 
 static pe_status take_scores(pe_session *s, size_t first, size_t end, size_t index, void *context) {
     const scores_wanted *w = context;
     const size_t n_vocab = s->model->config.n_vocab;
-    for (size_t t = first; t < end; t += SCORE_ROWS) {
-        const size_t n = end - t < SCORE_ROWS ? end - t : SCORE_ROWS;
+    for (size_t t = first; t < end; t += w->n_rows) {
+        const size_t n = end - t < w->n_rows ? end - t : w->n_rows;
         pe_forward_logits(&s->forward, t, t + n, w->rows);
         for (size_t i = 0; i < n; i++) {
             const size_t at = index + (t - first) + i;
@@ -336,9 +366,10 @@ pe_status pe_session_score(pe_session *s, const int32_t *ids, size_t n_ids, size
                        n_ids < 2 ? 0 : n_ids - 2, first);
     pe_status status = pe_session_enter(s);
     if (status) return status;
-    float *rows = pe_mem_alloc((size_t)SCORE_ROWS * s->model->config.n_vocab, sizeof *rows);
+    const size_t n_rows = s->memory_limit ? 1 : SCORE_ROWS;
+    float *rows = pe_mem_alloc(n_rows * s->model->config.n_vocab, sizeof *rows);
     if (!rows) return pe_session_leave(s, PE_ERR_NOMEM);
-    scores_wanted wanted = {ids, n_ids, first, out, rows};
+    scores_wanted wanted = {ids, n_ids, first, out, rows, n_rows};
     status = evaluate(s, ids, n_ids, 0, first, take_scores, &wanted);
     if (!status) s->has_logits = true;
     pe_mem_free(rows);

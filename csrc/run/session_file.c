@@ -17,7 +17,7 @@ typedef struct header {
     uint64_t page_bytes, n_vocab, fingerprint;
 } header;
 
-static const char magic[8] = "PYEDGE\x1aS";
+static const char magic[] = "PYEDGE\x1aS";
 enum { VERSION = 1, SAMPLE = 64 };
 
 /* FNV-1a over 8-byte words, the rest bytewise: an accident detector, not a signature. */
@@ -71,7 +71,7 @@ static header header_of(const pe_session *s) {
                 .page_bytes = s->cache.page_bytes,
                 .n_vocab = s->model->config.n_vocab,
                 .fingerprint = fingerprint_of(s->model)};
-    memcpy(h.magic, magic, sizeof magic);
+    memcpy(h.magic, magic, sizeof h.magic);
     return h;
 }
 
@@ -107,7 +107,7 @@ pe_status pe_session_save(pe_session *s, const char *path) {
 }
 
 static pe_status check_header(const pe_session *s, const header *h, const char *path) {
-    if (memcmp(h->magic, magic, sizeof magic) != 0 || h->version != VERSION)
+    if (memcmp(h->magic, magic, sizeof h->magic) != 0 || h->version != VERSION)
         return pe_fail(PE_ERR_FORMAT, "%s: is no session file of this version", path);
     if (h->fingerprint != fingerprint_of(s->model) || h->n_vocab != s->model->config.n_vocab)
         return pe_fail(PE_ERR_FORMAT, "%s: was saved with another model than the one that is open", path);

@@ -64,6 +64,12 @@ def run() -> int:
         return _fail("interrupted", 130)
     except (ValueError, TypeError) as error:
         return _fail(error, 2)
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        from ..arrays import MISSING
+
+        return _fail(MISSING, 1)
     except (Error, OSError, MemoryError) as error:
         return _fail(error or type(error).__name__, 1)
     return 0

@@ -50,13 +50,22 @@ def bench(
     start: Annotated[
         bool, typer.Option("--start", help="Also whole processes that end with the first token.")
     ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random prompts.")] = 1,
+    emulated: Annotated[bool, typer.Option("--emulated", help="Mark the results as emulated.")] = False,
 ) -> None:
     """Measure prompt evaluation and generation."""
     from .measure import Plan, measure
 
     counts = _numbers("-t", threads, 1, 512) if threads else [_core.threads_explain()[0]]
     plan = Plan(
-        _numbers("-p", prompt, 0), _numbers("-n", gen, 0), _numbers("-d", depth, 0), repeat, isa, start
+        _numbers("-p", prompt, 0),
+        _numbers("-n", gen, 0),
+        _numbers("-d", depth, 0),
+        repeat,
+        isa,
+        start,
+        seed,
+        emulated,
     )
     rows: list[dict[str, Any]] = []
     for name in model or [model_or_default(None)]:

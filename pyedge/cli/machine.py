@@ -9,28 +9,15 @@ import sys
 import typer
 
 from .. import __version__, _core, hub
+from ..device import State, cpu_name, facts
 from ..errors import Error
 from ..progress import mebibytes
 from .common import table
 
 
-def cpu_name() -> str:
-    """The processor by name, as far as the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if key.strip() in ("model name", "Model", "Hardware"):
-                    return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def doctor() -> None:
     """Tell what was detected, which kernels are used, and why."""
-    import jinja2
-    import numpy
+    from importlib.metadata import version
 
     problems: list[Error] = []
     chosen, forced = "", os.environ.get("PYEDGE_ISA")
@@ -52,12 +39,13 @@ def doctor() -> None:
     rows = [
         ("pyedge", f"{__version__} (core {_core.version()})"),
         ("Python", f"{platform.python_version()} at {sys.executable}"),
-        ("packages", f"numpy {numpy.__version__}, jinja2 {jinja2.__version__}"),
+        ("packages", f"jinja2 {version('jinja2')}, {_numpy()}"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("processor", cpu_name()),
         ("kernels", kernels),
         ("threads", threads),
         ("memory", _memory()),
+        ("clock, heat", _state()),
         ("cache", f"{cache} ({'writable' if _writable(cache) else 'not writable: set PYEDGE_CACHE'})"),
         ("models", ", ".join(here) or "none fetched yet"),
     ]
@@ -75,6 +63,15 @@ def doctor() -> None:
         raise problems[0]
 
 
+def _numpy() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"numpy {version('numpy')}"
+    except PackageNotFoundError:
+        return "no numpy (only arrays need it: pip install numpy)"
+
+
 def _memory() -> str:
     try:
         page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
@@ -82,6 +79,21 @@ def _memory() -> str:
     except (AttributeError, OSError, ValueError):
         return "unknown"
     return f"{mebibytes(page * pages)}, {mebibytes(page * free)} free"
+
+
+def _state() -> str:
+    """Board, governor, frequency, temperature, power: what the system shows of them."""
+    told, now = facts(), State.now()
+    parts = [
+        told["board"],
+        told["governor"] and f"governor {told['governor']}",
+        now.freq_mhz and f"{now.freq_mhz:.0f} MHz",
+        told["freq_max_mhz"] and f"{told['freq_max_mhz']:.0f} MHz at most",
+        now.temp_c and f"{now.temp_c:.0f} degrees C",
+        now.power_w and f"{now.power_w:.1f} W",
+        now.throttled_now and "throttled now",
+    ]
+    return ", ".join(str(part) for part in parts if part) or "not shown by this system"
 
 
 def _writable(path: os.PathLike[str]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -16,12 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from .. import _core
+from .. import __version__, _core
+from ..device import State, between, cpu_name, facts
 from ..errors import Error
 from ..model import Model
-from .machine import cpu_name
 
 Row = dict[str, Any]
 
@@ -41,6 +41,8 @@ class Plan:
     repeat: int
     isa: str | None
     start: bool
+    seed: int = 1
+    emulated: bool = False
 
     @property
     def context(self) -> int:
@@ -52,8 +54,19 @@ def measure(name: str, n_threads: int, plan: Plan) -> Iterator[Row]:
     from .. import hub
 
     path = str(hub.resolve(name))
+    before_starts = State.now()
     if plan.start:  # first: a child's peak counts what its parent had when it was started
         samples, peak = _starts(path, n_threads, plan)
+    states = (before_starts, State.now())
+    told = facts()
+    told["emulated"] |= plan.emulated
+    told = {
+        "door": "python",
+        "version": __version__,
+        "seed": plan.seed,
+        "model_sha256": _file_hash(path),
+        **told,
+    }
     before = time.perf_counter()
     with Model(path, threads=n_threads, context=plan.context, isa=plan.isa) as model:
         model.session()
@@ -69,37 +82,60 @@ def measure(name: str, n_threads: int, plan: Plan) -> Iterator[Row]:
         }
         if plan.start:
             start_ms = 1e3 * statistics.median(samples)
-            yield _row(fixed, 0, 1, 0, samples, load_ms, peak=peak, start_ms=start_ms)
+            row = _row(fixed, 0, 1, 0, samples, load_ms, peak=peak, start_ms=start_ms)
+            yield {**row, **told, **between(*states)}
         for n_depth in plan.depths:
             tests = [(n, 0) for n in plan.lengths if n] + [(0, n) for n in plan.steps if n]
             for n_prompt, n_gen in tests:
-                yield _test(model, fixed, n_prompt, n_gen, n_depth, plan, load_ms)
+                row, states = _test(model, fixed, n_prompt, n_gen, n_depth, plan, load_ms)
+                yield {**row, **told, **between(*states)}
+
+
+def _random_ids(seed: int, vocab_size: int) -> Iterator[int]:
+    """Random tokens that every door makes alike: xorshift with 13, 17, 5 (Marsaglia 2003), modulo the
+    vocabulary."""
+    state = (seed ^ seed >> 32) & 0xFFFFFFFF or 1
+    while True:
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        yield state % vocab_size
+
+
+def _file_hash(path: str) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def _test(
     model: Model, fixed: Row, n_prompt: int, n_gen: int, n_depth: int, plan: Plan, load_ms: float
-) -> Row:
+) -> tuple[Row, tuple[State, State]]:
     ttft = None
     if not n_depth:
         ttft = _first_token_ms(model, fixed["n_threads"], n_prompt, plan)
     _reset_peak()
     core = model._new_core_session()
-    rng = random.Random(n_depth)
+    random_ids = _random_ids(plan.seed, model.vocab_size)
     if n_depth:
-        core.advance([rng.randrange(model.vocab_size) for _ in range(n_depth)])
+        core.advance(list(islice(random_ids, n_depth)))
+    before = State.now()
     if n_prompt:
-        ids = [rng.randrange(model.vocab_size) for _ in range(n_prompt)]
+        ids = list(islice(random_ids, n_prompt))
         samples, output = _run_prompt(core, ids, n_depth, plan.repeat)
-        return _row(
+        row = _row(
             fixed, n_prompt, 0, n_depth, samples, load_ms, ttft=ttft, peak=peak_memory(), output=output
         )
+        return row, (before, State.now())
     ids = model.tokenize(PROMPT)
     samples, reads, output = _run_generation(core, ids, n_gen, n_depth, plan.repeat)
+    states = (before, State.now())
     weights = core.token_bytes(0)
     first = n_depth + len(ids)
     whole = statistics.fmean(core.token_bytes(position) for position in range(first, first + n_gen))
-    bound = weights / min(reads) / 1e9
-    return _row(
+    row = _row(
         fixed,
         0,
         n_gen,
@@ -110,8 +146,9 @@ def _test(
         peak=peak_memory(),
         output=output,
         token_bytes=(weights, whole),
-        bound=bound,
+        bound=weights / min(reads) / 1e9,
     )
+    return row, states
 
 
 def _row(

@@ -28,30 +28,8 @@ from pyedge import _core
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 PEERS, KERNELS = BENCH / "peers.py", BENCH / "kernels.py"
 
-COLUMNS = [
-    "model_filename",
-    "model_type",
-    "model_size",
-    "model_n_params",
-    "cpu_info",
-    "isa",
-    "n_threads",
-    "n_prompt",
-    "n_gen",
-    "n_depth",
-    "samples_ts",
-    "avg_ts",
-    "stddev_ts",
-    "median_ts",
-    "load_ms",
-    "ttft_ms",
-    "peak_rss_bytes",
-    "weights_gb_per_s",
-    "output_hash",
-    "bound_gb_per_s",
-    "bound_percent",
-    "start_ms",
-]
+SCHEMA = json.loads((BENCH / "schema.json").read_text())
+COLUMNS = list(SCHEMA["properties"])
 
 
 @pytest.fixture(scope="module")

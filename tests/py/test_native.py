@@ -6,6 +6,8 @@ and a template of no known family is refused.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pathlib
@@ -122,14 +124,21 @@ def native() -> Native:
     if not named and not pathlib.Path(command[0]).exists():
         pytest.fail(f"{command[0]} is missing: `make test` builds it")
 
-    def run(*arguments: object, stdin: str = "", status: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, stdin: str = "", status: int = 0, limits: Callable[[], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*command, *map(str, arguments)], input=stdin.encode(), capture_output=True, timeout=300
+            [*command, *map(str, arguments)],
+            input=stdin.encode(),
+            capture_output=True,
+            timeout=300,
+            preexec_fn=limits,
         )
         out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
         assert done.returncode == status, err
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
+    run.command = command  # type: ignore[attr-defined]
     return run
 
 
@@ -255,6 +264,85 @@ def test_chat_commands(native: Native, tmp_path: pathlib.Path) -> None:
     other = native("chat", "-m", path, *OPTIONS, "--system", "Be brief.", stdin="Hello\n").stdout
     assert done.stdout == first + first + other
     assert "/nonsense is no command" in done.stderr and "/system TEXT" in done.stderr
+
+
+# ---- bench -------------------------------------------------------------------------------------------------
+
+SCHEMA = json.loads((ROOT / "bench" / "schema.json").read_text())
+KINDS = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "array": list,
+    "boolean": bool,
+    "null": type(None),
+}
+FACTS = [
+    "model_type",
+    "model_size",
+    "model_n_params",
+    "cpu_info",
+    "isa",
+    "n_threads",
+    "n_prompt",
+    "n_gen",
+    "n_depth",
+    "output_hash",
+    "version",
+    "seed",
+    "model_sha256",
+    "emulated",
+    "machine",
+    "board",
+    "kernel",
+    "cpu_features",
+    "n_processors",
+    "memory_bytes",
+    "governor",
+    "freq_max_mhz",
+]
+
+
+def check_row(row: dict[str, Any]) -> None:
+    assert list(row) == list(SCHEMA["properties"])
+    for name, rule in SCHEMA["properties"].items():
+        kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+        allowed = tuple(
+            kind
+            for name in kinds
+            for kind in (KINDS[name] if isinstance(KINDS[name], tuple) else (KINDS[name],))
+        )
+        assert isinstance(row[name], allowed) and (bool in allowed or not isinstance(row[name], bool)), name
+
+
+def test_bench_has_the_columns_and_the_work_of_the_python_door(native: Native, plain: pathlib.Path) -> None:
+    """The same facts, and the same output hashes: both doors evaluate the same tokens."""
+    options = ("-m", plain, "-p", "16,7", "-n", 4, "-d", "0,9", "-t", "1,2", "-r", 2, "--seed", 2**40 + 5)
+    ours = json.loads(native("bench", *options, "-o", "json").stdout)
+    theirs = json.loads(succeed("bench", *options, "-o", "json"))
+    assert len(ours) == len(theirs) == 12
+    for row, other in zip(ours, theirs, strict=True):
+        check_row(row)
+        check_row(other)
+        assert {name: row[name] for name in FACTS} == {name: other[name] for name in FACTS}
+        assert (row["door"], other["door"]) == ("native", "python")
+        for name, value in other.items():
+            if not isinstance(value, float):  # a sensor may come and go; what a test has does not
+                assert (row[name] is None) == (value is None), name
+    hashes = {(row["n_prompt"], row["n_gen"], row["n_depth"]): row["output_hash"] for row in ours}
+    assert len(hashes) == 6
+
+
+def test_bench_formats(native: Native, plain: pathlib.Path) -> None:
+    short = ("bench", "-m", plain, "-p", 0, "-n", 2, "-r", 1, "-t", 1)
+    (row,) = csv.DictReader(io.StringIO(native(*short, "-o", "csv", "--emulated").stdout))
+    assert list(row) == list(SCHEMA["properties"]) and row["n_gen"] == "2" and row["emulated"] == "True"
+    assert "| tg2 |" in native(*short).stdout
+    lines = native(*short, "-d", "0,4", "-o", "jsonl", "--isa", "scalar").stdout.splitlines()
+    assert [json.loads(line)["n_depth"] for line in lines] == [0, 4]
+    start = json.loads(native(*short[:4], 0, "-n", 0, *short[7:], "--start", "-o", "json").stdout)[0]
+    check_row(start)
+    assert start["start_ms"] == pytest.approx(1e3 / start["median_ts"]) and start["peak_rss_bytes"] > 0
 
 
 def test_help_and_version(native: Native) -> None:
