@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "quant/iq_grids.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_iq1_m_block {
@@ -51,7 +52,7 @@ static inline vq pe_iq1_m_weights(const uint8_t *row, size_t g) {
     minus = ((minus | minus << 4) & 0x01010101) * 0xff;
     w = vq_sub(vq_add(vq_shl(w, 3), vq_set1(1)), vq_mask(minus, 2));
     const unsigned pair = pe_iq1_m_scale_pair(block, j);
-    return vq_mul(w, vq_set2(2 * (int)(pair & 7) + 1, 2 * (int)(pair >> 3) + 1));
+    return vq_scale2(w, 2 * (int)(pair & 7) + 1, 2 * (int)(pair >> 3) + 1);
 }
 
 static inline void pe_iq1_m_scales(const uint8_t *row, size_t b, float *d, float *m) {

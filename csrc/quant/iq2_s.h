@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "quant/iq_grids.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_iq2_s_block {
@@ -38,7 +39,7 @@ static inline vq pe_iq2_s_weights(const uint8_t *row, size_t g) {
     vq w = vq_set_s8(grid[qs[0] | (high << 8 & 0x300)], grid[qs[1] | (high << 6 & 0x300)],
                      grid[qs[2] | (high << 4 & 0x300)], grid[qs[3] | (high << 2 & 0x300)]);
     w = vq_negate(w, pe_load_u32(block->signs + 4 * j));
-    return vq_mul(w, vq_set2(2 * (block->scales[j] & 15) + 1, 2 * (block->scales[j] >> 4) + 1));
+    return vq_scale2(w, 2 * (block->scales[j] & 15) + 1, 2 * (block->scales[j] >> 4) + 1);
 }
 
 static inline void pe_iq2_s_scales(const uint8_t *row, size_t b, float *d, float *m) {

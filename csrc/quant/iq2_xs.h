@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "quant/iq_grids.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_iq2_xs_block {
@@ -36,7 +37,7 @@ static inline vq pe_iq2_xs_weights(const uint8_t *row, size_t g) {
     signs = (signs | signs >> 8) & 0x0000ffff0000ffff;
     vq w = vq_set_s8(grid[codes & 511], grid[codes >> 16 & 511], grid[codes >> 32 & 511], grid[codes >> 48 & 511]);
     w = vq_negate(w, pe_iq_even_signs((uint32_t)(signs | signs >> 16)));
-    return vq_mul(w, vq_set2(2 * (block->scales[j] & 15) + 1, 2 * (block->scales[j] >> 4) + 1));
+    return vq_scale2(w, 2 * (block->scales[j] & 15) + 1, 2 * (block->scales[j] >> 4) + 1);
 }
 
 static inline void pe_iq2_xs_scales(const uint8_t *row, size_t b, float *d, float *m) {

@@ -40,18 +40,19 @@ static inline void pe_q3_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
+/* Negated, and their scale as well: -128 fits into a byte, 128 does not. */
 static inline vq pe_q3_k_weights(const uint8_t *row, size_t g) {
     const pe_q3_k_block *block = (const pe_q3_k_block *)row + g / 8;
     unsigned j = g % 8;
     uint32_t pair = pe_q3_k_scale_pair(block, j);
     vq low = vq_and(vq_shrv(vq_load_u8(block->qs + j / 4 * 32), (int)(j % 4 * 2)), 3);
-    vq high = vq_and(vq_shrv(vq_shl(vq_load_u8(block->hmask), 2), (int)j), 4);
-    return vq_mul(vq_sub(vq_or(low, high), vq_set1(4)), vq_set2((int)(pair & 0xff) - 32, (int)(pair >> 8) - 32));
+    vq high = vq_shl(vq_and(vq_shrv(vq_load_u8(block->hmask), (int)j), 1), 2);
+    return vq_mul(vq_sub(vq_set1(4), vq_or(low, high)), vq_set2((int)(pair & 0xff) - 32, (int)(pair >> 8) - 32));
 }
 
 static inline void pe_q3_k_scales(const uint8_t *row, size_t b, float *d, float *m) {
     const pe_q3_k_block *block = (const pe_q3_k_block *)row + b;
-    const float scale = vs_f16(block->d);
+    const float scale = -vs_f16(block->d);
     for (int j = 0; j < 8; j++) d[j] = scale;
     (void)m;
 }

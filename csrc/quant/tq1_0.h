@@ -6,6 +6,7 @@
 #define PE_QUANT_TQ1_0_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_tq1_0_block {
@@ -46,7 +47,7 @@ static inline vq pe_tq1_0_weights(const uint8_t *row, size_t g) {
         qs = halves;
     }
     vq fraction = vq_and(vq_mul(vq_load_u8(qs), vq_set2(low[j], high[j])), 0xff);
-    return vq_sub(vq_shr(vq_mul(fraction, vq_set1(3)), 8), vq_set1(1));
+    return vq_sub(vq_thirds(fraction), vq_set1(1));
 }
 
 static inline void pe_tq1_0_scales(const uint8_t *row, size_t b, float *d, float *m) {

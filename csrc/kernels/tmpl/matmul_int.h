@@ -55,8 +55,14 @@ PE_INLINE vq weights_of(int slot, const uint8_t *row, size_t g) {
 /* Of PE_ROWS rows the products of group g with q [32]: the switch is outside of the loop, for types that are rare. */
 PE_INLINE void rare_dots(int slot, vi out[PE_ROWS], const uint8_t *const rows[], size_t g, const int16_t *q) {
     switch (slot) {
+#ifdef PE_ROW_PAIRS
+#define ROW_DOTS(lower)                                                                                                \
+    _Pragma("GCC unroll 1") for (size_t r = 0; r < PE_ROWS; r += 2) out[r / 2] =                                       \
+        vq_dot_pair(pe_##lower##_weights(rows[r], g), pe_##lower##_weights(rows[r + 1], g), q)
+#else
 #define ROW_DOTS(lower)                                                                                                \
     _Pragma("GCC unroll 1") for (size_t r = 0; r < PE_ROWS; r++) out[r] = vq_dot(pe_##lower##_weights(rows[r], g), q)
+#endif
 #define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     PE_KIND_##kind(case PE_SLOT_##NAME : ROW_DOTS(lower); break;)
 #include "quant/quants.def"
@@ -125,8 +131,14 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
                 if (is_rare(slot)) {
                     rare_dots(slot, partial, rows, g, q);
                 } else {
+#ifdef PE_ROW_PAIRS
+#pragma GCC unroll 8
+                    for (size_t r = 0; r < PE_ROWS; r += 2)
+                        partial[r / 2] = vq_dot_pair(weights_of(slot, rows[r], g), weights_of(slot, rows[r + 1], g), q);
+#else
 #pragma GCC unroll 8
                     for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, rows[r], g), q);
+#endif
                 }
                 acc = vr_fma(vr_sum(partial), vr_mul(d[j], vr_set1(x->scale[g])), acc);
                 if (mins == 1) acc = vr_fma(m[j], vr_set1(x->sum[2 * g] + x->sum[2 * g + 1]), acc);

@@ -115,7 +115,7 @@ PE_INLINE void multiply_panel(size_t mins, bool scaled, gemm_room *room, size_t 
 FOR_KIND(plain, 0, false)
 FOR_KIND(plain_min, 1, false)
 FOR_KIND(plain_mins, 2, false)
-#ifdef PE_BYTES /* integers beyond a byte are kept as bytes and two factors */
+#ifdef PE_VQ_BYTES /* integers beyond a byte are kept as bytes and two factors */
 FOR_KIND(scaled, 0, true)
 #else
 #define multiply_scaled multiply_plain

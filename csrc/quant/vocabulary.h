@@ -1,0 +1,17 @@
+/* Words of the kernels' vocabulary (kernels/simd) that can be said in others. Instruction sets that keep weights as
+ * bytes (PE_VQ_BYTES) bring their own. */
+#ifndef PE_QUANT_VOCABULARY_H
+#define PE_QUANT_VOCABULARY_H
+
+#if defined(PE_VQ) && !defined(PE_VQ_BYTES)
+
+/* Lanes 0..15 times lo, 16..31 times hi, where the products need not fit into a byte. Nothing may be done with the
+ * result but multiply it with activations. */
+static inline vq vq_scale2(vq a, int lo, int hi) { return vq_mul(a, vq_set2(lo, hi)); }
+
+/* 3 a / 256 of lanes 0..255. */
+static inline vq vq_thirds(vq a) { return vq_shr(vq_mul(a, vq_set1(3)), 8); }
+
+#endif
+
+#endif
