@@ -10,7 +10,7 @@
 #include "kernels/simd/x86_rows.h"
 
 enum { PE_VF = 16, PE_TILE_ROWS = 16 };
-#define PE_UNROLL_STEPS _Pragma("GCC unroll 16") /* of the innermost loop of gemm */
+#define PE_UNROLL_STEPS PE_UNROLL(16) /* of the innermost loop of gemm */
 typedef __m512 vf;
 typedef __m512i vt, vt_pairs; /* int32 sums of PE_VF tokens; int16 pairs of as many */
 
@@ -76,7 +76,7 @@ static inline __m512i pe_quarter(const int16_t *p, size_t stride) {
 /* The first n pairs of rows 0..15 as columns: out[i] holds pair i of each row. Rows lie `stride` int16 apart; n is a
  * multiple of 4. */
 static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t stride) {
-#pragma GCC unroll 4
+    PE_UNROLL(4)
     for (size_t i = 0; i < n / 4; i++, p += 8) {
         const __m512i r0 = pe_quarter(p, stride), r1 = pe_quarter(p + stride, stride);
         const __m512i r2 = pe_quarter(p + 2 * stride, stride), r3 = pe_quarter(p + 3 * stride, stride);

@@ -35,7 +35,7 @@ static inline vr vr_sum(const vi p[PE_ROWS]) { return pe_sum_rows(p); }
 
 /* Four rows of a group as columns of four bytes: [8, 4, 4]. */
 static inline void vq_pack(uint8_t *to, const vq w[4]) {
-#pragma GCC unroll 2
+    PE_UNROLL(2)
     for (int i = 0; i < 2; i++) {
         const int32x4_t a = vreinterpretq_s32_s8(w[0].v[i]), b = vreinterpretq_s32_s8(w[1].v[i]);
         const int32x4_t c = vreinterpretq_s32_s8(w[2].v[i]), d = vreinterpretq_s32_s8(w[3].v[i]);
@@ -53,22 +53,22 @@ static inline void vq_pack(uint8_t *to, const vq w[4]) {
 static inline __attribute__((always_inline)) void vl_dots(vl dot[2][4], size_t T, bool scaled, const uint8_t *packs,
                                                           const int16_t *const x[4]) {
     int32x4_t upper[2][4], lower[2][4];
-#pragma GCC unroll 2
+    PE_UNROLL(2)
     for (size_t half = 0; half < 2; half++) {
         if (half == 0 || scaled) {
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) upper[0][t] = upper[1][t] = lower[0][t] = lower[1][t] = vdupq_n_s32(0);
         }
         int8x16_t up[4], low[4];
-#pragma GCC unroll 4
+        PE_UNROLL(4)
         for (size_t t = 0; t < T; t++) {
             up[t] = vld1q_s8((const int8_t *)x[t] + 16 * half);
             low[t] = vld1q_s8((const int8_t *)x[t] + 16 * half + 32);
         }
 #define PE_STEP(k)                                                                                                     \
-    _Pragma("GCC unroll 2") for (size_t h = 0; h < 2; h++) {                                                           \
+    PE_UNROLL(2) for (size_t h = 0; h < 2; h++) {                                                                      \
         const int8x16_t w = vreinterpretq_s8_u8(vld1q_u8(packs + h * PE_PACK_BYTES + 64 * half + 16 * (k)));           \
-        _Pragma("GCC unroll 4") for (size_t t = 0; t < T; t++) {                                                       \
+        PE_UNROLL(4) for (size_t t = 0; t < T; t++) {                                                                  \
             upper[h][t] = vdotq_laneq_s32(upper[h][t], w, up[t], k);                                                   \
             lower[h][t] = vdotq_laneq_s32(lower[h][t], w, low[t], k);                                                  \
         }                                                                                                              \
@@ -79,10 +79,10 @@ static inline __attribute__((always_inline)) void vl_dots(vl dot[2][4], size_t T
         PE_STEP(3)
 #undef PE_STEP
         if (half == 0 && !scaled) continue;
-#pragma GCC unroll 2
+        PE_UNROLL(2)
         for (size_t h = 0; h < 2; h++) {
             const int32x4_t factors = scaled ? pe_factors(packs + h * PE_PACK_BYTES, half) : vdupq_n_s32(0);
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) {
                 const int32x4_t sum = vmlaq_n_s32(lower[h][t], upper[h][t], 128);
                 dot[h][t] = !scaled ? sum : half ? vmlaq_s32(dot[h][t], sum, factors) : vmulq_s32(sum, factors);

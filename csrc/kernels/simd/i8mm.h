@@ -51,15 +51,14 @@ static inline vr vr_sum(const vi p[PE_ROWS / 2]) { return vcvtq_f32_s32(pe_join(
 
 /* Four rows of a group as matrices: [4, 2 pairs of rows, 2, 8]. */
 static inline void vq_pack(uint8_t *to, const vq w[4]) {
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++)
-#pragma GCC unroll 2
-        for (int pair = 0; pair < 2; pair++) {
-            int8x16_t matrices[2];
-            pe_pair(matrices, w[2 * pair].v[i], w[2 * pair + 1].v[i]);
-            vst1q_u8(to + 64 * i + 16 * pair, vreinterpretq_u8_s8(matrices[0]));
-            vst1q_u8(to + 64 * i + 16 * pair + 32, vreinterpretq_u8_s8(matrices[1]));
-        }
+    PE_UNROLL(2)
+    for (int i = 0; i < 2; i++) PE_UNROLL(2)
+    for (int pair = 0; pair < 2; pair++) {
+        int8x16_t matrices[2];
+        pe_pair(matrices, w[2 * pair].v[i], w[2 * pair + 1].v[i]);
+        vst1q_u8(to + 64 * i + 16 * pair, vreinterpretq_u8_s8(matrices[0]));
+        vst1q_u8(to + 64 * i + 16 * pair + 32, vreinterpretq_u8_s8(matrices[1]));
+    }
     if (w[0].scaled) pe_pack_factors(to, w);
 }
 
@@ -67,30 +66,30 @@ static inline void vq_pack(uint8_t *to, const vq w[4]) {
 static inline __attribute__((always_inline)) void vl_dots(vl dot[2][4], size_t T, bool scaled, const uint8_t *packs,
                                                           const int16_t *const x[4]) {
     int32x4_t acc[4][4]; /* pairs of rows, tokens */
-#pragma GCC unroll 2
+    PE_UNROLL(2)
     for (size_t half = 0; half < 2; half++) {
         if (half == 0 || scaled) {
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) acc[0][t] = acc[1][t] = acc[2][t] = acc[3][t] = vdupq_n_s32(0);
         }
-#pragma GCC unroll 2
+        PE_UNROLL(2)
         for (size_t k = 2 * half; k < 2 * half + 2; k++) {
             int8x16_t q[4];
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) q[t] = vld1q_s8((const int8_t *)x[t] + 16 * k);
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t p = 0; p < 4; p++) {
                 const uint8_t *at = packs + p / 2 * PE_PACK_BYTES + 32 * k + 16 * (p % 2);
                 const int8x16_t w = vreinterpretq_s8_u8(vld1q_u8(at));
-#pragma GCC unroll 4
+                PE_UNROLL(4)
                 for (size_t t = 0; t < T; t++) acc[p][t] = vmmlaq_s32(acc[p][t], w, q[t]);
             }
         }
         if (half == 0 && !scaled) continue;
-#pragma GCC unroll 2
+        PE_UNROLL(2)
         for (size_t h = 0; h < 2; h++) {
             const int32x4_t factors = scaled ? pe_factors(packs + h * PE_PACK_BYTES, half) : vdupq_n_s32(0);
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) {
                 const int32x4_t sum = pe_join(acc[2 * h][t], acc[2 * h + 1][t]);
                 dot[h][t] = !scaled ? sum : half ? vmlaq_s32(dot[h][t], sum, factors) : vmulq_s32(sum, factors);

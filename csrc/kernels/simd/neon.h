@@ -16,7 +16,7 @@ typedef struct vq {
 #define PE_FOUR(expression)                                                                                            \
     do {                                                                                                               \
         vq r;                                                                                                          \
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) r.v[i] = (expression);                                     \
+        PE_UNROLL(4) for (int i = 0; i < 4; i++) r.v[i] = (expression);                                                \
         return r;                                                                                                      \
     } while (0)
 
@@ -81,7 +81,7 @@ static inline vi vq_dot(vq w, const int16_t *x) {
     int16x8_t q = vld1q_s16(x);
     vi acc = vmull_s16(vget_low_s16(w.v[0]), vget_low_s16(q));
     acc = vmlal_s16(acc, vget_high_s16(w.v[0]), vget_high_s16(q));
-#pragma GCC unroll 4
+    PE_UNROLL(4)
     for (int i = 1; i < 4; i++) {
         q = vld1q_s16(x + 8 * i);
         acc = vmlal_s16(acc, vget_low_s16(w.v[i]), vget_low_s16(q));
@@ -102,7 +102,7 @@ static inline void va_arrange(int16_t q[32]) { (void)q; }
 /* Four rows of a group as columns: [32, 4] int16. */
 static inline void vq_pack(uint8_t *to, const vq w[4]) {
     int16_t *out = (int16_t *)(void *)to;
-#pragma GCC unroll 4
+    PE_UNROLL(4)
     for (int i = 0; i < 4; i++, out += 32) {
         const int16x8x2_t ac = vzipq_s16(w[0].v[i], w[2].v[i]), bd = vzipq_s16(w[1].v[i], w[3].v[i]);
         const int16x8x2_t first = vzipq_s16(ac.val[0], bd.val[0]), second = vzipq_s16(ac.val[1], bd.val[1]);
@@ -127,17 +127,17 @@ static inline __attribute__((always_inline)) void vl_dots(vl dot[2][4], size_t T
                                                           const int16_t *const x[4]) {
     const int16_t *w = (const int16_t *)(const void *)packs;
     (void)scaled;
-#pragma GCC unroll 4
+    PE_UNROLL(4)
     for (size_t t = 0; t < T; t++) dot[0][t] = dot[1][t] = vdupq_n_s32(0);
 #pragma GCC unroll 1
     for (size_t k = 0; k < 32; k += 8, w += 32) {
         int16x8_t q[4];
-#pragma GCC unroll 4
+        PE_UNROLL(4)
         for (size_t t = 0; t < T; t++) q[t] = vld1q_s16(x[t] + k);
 #define PE_STEP(k)                                                                                                     \
-    _Pragma("GCC unroll 2") for (size_t h = 0; h < 2; h++) {                                                           \
+    PE_UNROLL(2) for (size_t h = 0; h < 2; h++) {                                                                      \
         const int16x8_t columns = vld1q_s16(w + h * (PE_PACK_BYTES / 2) + (k) * 4);                                    \
-        _Pragma("GCC unroll 4") for (size_t t = 0; t < T; t++) dot[h][t] = PE_COLUMNS(dot[h][t], columns, q[t], k);    \
+        PE_UNROLL(4) for (size_t t = 0; t < T; t++) dot[h][t] = PE_COLUMNS(dot[h][t], columns, q[t], k);               \
     }
         PE_STEP(0)
         PE_STEP(2)

@@ -35,28 +35,26 @@ PE_INLINE void small_product(size_t Q, size_t N, bool f32, float *c, size_t c_st
                              const float *const a[], const uint8_t *b, size_t width, size_t column, size_t from,
                              size_t to, const uint8_t *later) {
     vf acc[6][4];
-#pragma GCC unroll 6
-    for (size_t i = 0; i < Q; i++)
-#pragma GCC unroll 4
-        for (size_t j = 0; j < N; j++)
-            acc[i][j] = keep ? vf_mul(vf_load(c + i * c_stride + column + j * PE_VF), vf_set1(keep[i])) : vf_zero();
+    PE_UNROLL(6)
+    for (size_t i = 0; i < Q; i++) PE_UNROLL(4)
+    for (size_t j = 0; j < N; j++)
+        acc[i][j] = keep ? vf_mul(vf_load(c + i * c_stride + column + j * PE_VF), vf_set1(keep[i])) : vf_zero();
     for (size_t k = from; k < to; k++) {
         vf row[4];
         if (!f32 && column == 0 && later)
             for (size_t i = 0; i < 2 * width; i += CACHE_LINE) vs_prefetch(later + 2 * k * width + i);
-#pragma GCC unroll 4
+        PE_UNROLL(4)
         for (size_t j = 0; j < N; j++) row[j] = load_kv(f32, b, k * width + column + j * PE_VF);
-#pragma GCC unroll 6
+        PE_UNROLL(6)
         for (size_t i = 0; i < Q; i++) {
             const vf factor = vf_set1(a[i][k]);
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t j = 0; j < N; j++) acc[i][j] = vf_fma(factor, row[j], acc[i][j]);
         }
     }
-#pragma GCC unroll 6
-    for (size_t i = 0; i < Q; i++)
-#pragma GCC unroll 4
-        for (size_t j = 0; j < N; j++) vf_store(c + i * c_stride + column + j * PE_VF, acc[i][j]);
+    PE_UNROLL(6)
+    for (size_t i = 0; i < Q; i++) PE_UNROLL(4)
+    for (size_t j = 0; j < N; j++) vf_store(c + i * c_stride + column + j * PE_VF, acc[i][j]);
 }
 
 /* The same for all columns; those past the last whole vector one by one. */

@@ -10,7 +10,7 @@ PE_INLINE void multiply_group(size_t mins, const vt_pairs pairs[PE_GROUP / 2], c
     const float *x_scale = x->scale + at, *x_sum = x->sum + 2 * at;
     for (size_t t = 0; t < x->n_tokens; t++, q += q_stride, x_scale += groups, x_sum += 2 * groups) {
         vt even = vt_zero(), odd = vt_zero();
-#pragma GCC unroll 8
+        PE_UNROLL(8)
         for (size_t i = 0; i < PE_GROUP / 2; i += 2) {
             even = vt_dot2(even, pairs[i], q + 2 * i);
             odd = vt_dot2(odd, pairs[i + 1], q + 2 * i + 2);
@@ -29,7 +29,7 @@ PE_INLINE void multiply_few(size_t mins, const pe_panel *panel, const pe_act *x,
     for (size_t r0 = 0; r0 < n_rows; r0 += PE_VF)
         for (size_t g = 0; g < count; g++) {
             vt_pairs pairs[PE_GROUP / 2];
-#pragma GCC unroll 16
+            PE_UNROLL(16)
             for (size_t i = 0; i < PE_GROUP / 2; i++) pairs[i] = vt_load(panel->columns[g][i][r0]);
             multiply_group(mins, pairs, panel, g, r0, x->q + (g0 + g) * PE_GROUP, x->n, x, g0 + g, sums);
         }
@@ -54,14 +54,14 @@ PE_INLINE void turn_words(vt_pairs *out, size_t bytes, const uint8_t *p, size_t 
 
 /* Eight columns of words to columns of pairs; nibbles: bits shift..shift + 3 of each byte, less `offset`. */
 PE_INLINE void split_bytes(vt_pairs *out, const vt_pairs *words, size_t n) {
-#pragma GCC unroll 8
+    PE_UNROLL(8)
     for (size_t i = 0; i < n; i++) {
         out[2 * i] = vt_sar16(vt_shl16(words[i], 8), 8);
         out[2 * i + 1] = vt_sar16(words[i], 8);
     }
 }
 PE_INLINE void split_nibbles(vt_pairs *out, const vt_pairs *words, size_t n, int shift, int offset) {
-#pragma GCC unroll 8
+    PE_UNROLL(8)
     for (size_t i = 0; i < n; i++) {
         out[2 * i] = vt_and16(shift ? vt_shr16(words[i], 4) : words[i], 15);
         out[2 * i + 1] = shift ? vt_shr16(words[i], 12) : vt_and16(vt_shr16(words[i], 8), 15);

@@ -105,6 +105,16 @@ PE_INLINE void row_scales_of(int slot, const uint8_t *const rows[], size_t b, vr
     for (size_t j = 0; j < facts.mins * groups; j++) m[j] = vr_column(mins[0] + j, 2 * MAX_BLOCK_GROUPS);
 }
 
+/* What gemm needs of a type; the functions are compiled for each. */
+typedef struct pe_panel pe_panel;
+typedef struct pe_type_kernels {
+    size_t mins, largest;
+    void (*unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
+    /* for a few tokens; NULL where they take what is unpacked. See matmul_few.h */
+    void (*turned)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,
+                   const pe_act *x, size_t g0, size_t count, size_t ahead, float (*sums)[PE_PANEL_ROWS]);
+} pe_type_kernels;
+
 /* The rows of a step are as many streams to the memory system, too many for the prefetchers of small cores to follow:
  * what comes PREFETCH_BYTES later is asked for by hand, in the order of addresses, evenly over the groups. */
 enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
@@ -132,11 +142,11 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
                     rare_dots(slot, partial, rows, g, q);
                 } else {
 #ifdef PE_ROW_PAIRS
-#pragma GCC unroll 8
+                    PE_UNROLL(8)
                     for (size_t r = 0; r < PE_ROWS; r += 2)
                         partial[r / 2] = vq_dot_pair(weights_of(slot, rows[r], g), weights_of(slot, rows[r + 1], g), q);
 #else
-#pragma GCC unroll 8
+                    PE_UNROLL(8)
                     for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, rows[r], g), q);
 #endif
                 }

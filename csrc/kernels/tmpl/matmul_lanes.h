@@ -21,26 +21,24 @@ PE_INLINE void multiply_block(size_t R, size_t T, size_t mins, const pe_panel *p
                               float (*sums)[PE_PANEL_ROWS][PE_VF]) {
     const size_t apart = tile_groups * PE_VF; /* floats of the scales of a tile */
     vt dot[2][16];
-#pragma GCC unroll 2
-    for (size_t t = 0; t < T; t++)
-#pragma GCC unroll 16
-        for (size_t r = 0; r < R; r++) dot[t][r] = vt_zero();
+    PE_UNROLL(2)
+    for (size_t t = 0; t < T; t++) PE_UNROLL(16)
+    for (size_t r = 0; r < R; r++) dot[t][r] = vt_zero();
     PE_UNROLL_STEPS
     for (size_t i = 0; i < PE_GROUP / 2; i++) {
         vt_pairs pairs[2];
-#pragma GCC unroll 2
+        PE_UNROLL(2)
         for (size_t t = 0; t < T; t++) pairs[t] = vt_load(q + (t * apart * PE_GROUP) + i * 2 * PE_VF);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < R; r++)
-#pragma GCC unroll 2
-            for (size_t t = 0; t < T; t++) dot[t][r] = vt_dot2(dot[t][r], pairs[t], panel->columns[g][i][r0 + r]);
+        PE_UNROLL(16)
+        for (size_t r = 0; r < R; r++) PE_UNROLL(2)
+        for (size_t t = 0; t < T; t++) dot[t][r] = vt_dot2(dot[t][r], pairs[t], panel->columns[g][i][r0 + r]);
     }
-#pragma GCC unroll 2
+    PE_UNROLL(2)
     for (size_t t = 0; t < T; t++) {
         vf xs = vf_load(x_scale + t * apart), s0 = vf_zero(), s1 = vf_zero();
         if (mins) s0 = vf_load(x_sum + 2 * t * apart), s1 = vf_load(x_sum + 2 * t * apart + PE_VF);
         if (mins == 1) s0 = vf_add(s0, s1);
-#pragma GCC unroll 16
+        PE_UNROLL(16)
         for (size_t r = 0; r < R; r++) {
             float *sum = sums[t][r0 + r];
             vf a = vf_fma(vt_float(dot[t][r]), vf_mul(vf_set1(panel->scale[g][r0 + r]), xs), vf_load(sum));

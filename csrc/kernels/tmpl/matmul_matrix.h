@@ -50,7 +50,7 @@ PE_INLINE void add_products(size_t mins, size_t sums, size_t halves, const pe_pa
                             const float *x_scale, const float *x_sum, size_t first, size_t end, float (*acc)[PE_VF]) {
     for (size_t half = 0; half < halves; half++, acc += TILE_ROWS) {
         vf a[TILE_ROWS];
-#pragma GCC unroll 16
+        PE_UNROLL(16)
         for (size_t r = 0; r < TILE_ROWS; r++) a[r] = vf_load(acc[r]);
         for (size_t g = first; g < end; g++) {
             const float *product = tiles->products[((g - first) * halves + half) * sums][0];
@@ -59,14 +59,14 @@ PE_INLINE void add_products(size_t mins, size_t sums, size_t halves, const pe_pa
             vf xs = vf_load(x_scale + g * PE_VF), s0 = vf_zero(), s1 = vf_zero();
             if (mins) s0 = vf_load(x_sum + 2 * g * PE_VF), s1 = vf_load(x_sum + (2 * g + 1) * PE_VF);
             if (mins == 1) s0 = vf_add(s0, s1);
-#pragma GCC unroll 16
+            PE_UNROLL(16)
             for (size_t r = 0; r < TILE_ROWS; r++) {
                 a[r] = vf_fma(pe_tile_row(sums, product + r * PE_VF), vf_mul(vf_set1(scale[r]), xs), a[r]);
                 if (mins) a[r] = vf_fma(vf_set1(min0[r]), s0, a[r]);
                 if (mins == 2) a[r] = vf_fma(vf_set1(min1[r]), s1, a[r]);
             }
         }
-#pragma GCC unroll 16
+        PE_UNROLL(16)
         for (size_t r = 0; r < TILE_ROWS; r++) vf_store(acc[r], a[r]);
     }
 }

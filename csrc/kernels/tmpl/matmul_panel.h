@@ -20,15 +20,6 @@ typedef struct pe_panel { /* of PE_AT_ONCE groups */
     float scale[PE_AT_ONCE][PE_PANEL_ROWS], min[PE_AT_ONCE][2][PE_PANEL_ROWS];
 } pe_panel;
 
-/* What is compiled for each type. */
-typedef struct pe_type_kernels {
-    size_t mins, largest;
-    void (*unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
-    /* for a few tokens; NULL where they take what is unpacked. See matmul_few.h */
-    void (*turned)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,
-                   const pe_act *x, size_t g0, size_t count, size_t ahead, float (*sums)[PE_PANEL_ROWS]);
-} pe_type_kernels;
-
 /* Groups g0 .. g0 + count - 1, whole blocks, of n_rows rows; only their scales and mins, or all. */
 PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows,
                              size_t g0, size_t count) {

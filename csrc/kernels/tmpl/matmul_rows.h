@@ -23,11 +23,10 @@ typedef struct gemm_room {
 _Static_assert(sizeof(gemm_room) <= PE_GEMM_ROOM, "more scratch than kernels.h has");
 _Static_assert(PE_ROWS == 4 && PE_VF == 4, "packs have four rows");
 
-typedef void (*pe_unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
-
 /* Groups g0 .. g0 + count - 1, whole blocks, of n_rows rows; the last row again where a block of rows is not full. */
-PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,
-                             size_t count) {
+PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows,
+                             size_t g0, size_t count) {
+    (void)all;
     const type_facts facts = facts_of(slot);
     const size_t block_groups = facts.block_elements / PE_GROUP, mins = facts.mins;
     for (size_t r0 = 0; r0 < n_rows || r0 % BLOCK_ROWS; r0 += PE_ROWS) {
@@ -43,7 +42,7 @@ PE_INLINE void unpack_groups(int slot, pe_panel *panel, const uint8_t *w, size_t
         }
         for (size_t g = 0; g < count; g++) {
             vq weights[PE_ROWS];
-#pragma GCC unroll 4
+            PE_UNROLL(4)
             for (size_t r = 0; r < PE_ROWS; r++) weights[r] = weights_of(slot, rows[r], g0 + g);
             vq_pack(panel->packs[g][r0 / 4], weights);
         }
@@ -57,21 +56,21 @@ PE_INLINE void multiply_block(size_t T, size_t mins, bool scaled, const pe_panel
     const int16_t *q[4];
     const float *x_scale[4], *x_sum[4];
     vf acc[2][4];
-#pragma GCC unroll 4
+    PE_UNROLL(4)
     for (size_t t = 0; t < T; t++) {
         q[t] = x->q + (t0 + t) * x->n + g0 * PE_GROUP;
         x_scale[t] = x->scale + (t0 + t) * groups + g0;
         x_sum[t] = x->sum + 2 * ((t0 + t) * groups + g0);
-#pragma GCC unroll 2
+        PE_UNROLL(2)
         for (size_t h = 0; h < 2; h++) acc[h][t] = vf_load(sums[t] + r0 + h * PE_VF);
     }
     for (size_t g = 0; g < count; g++) {
         vl dot[2][4];
         vl_dots(dot, T, scaled, panel->packs[g][r0 / 4], q);
-#pragma GCC unroll 4
+        PE_UNROLL(4)
         for (size_t t = 0; t < T; t++) {
             const float xs = x_scale[t][g], s0 = mins ? x_sum[t][2 * g] : 0, s1 = mins ? x_sum[t][2 * g + 1] : 0;
-#pragma GCC unroll 2
+            PE_UNROLL(2)
             for (size_t h = 0; h < 2; h++) {
                 const size_t r = r0 + h * PE_VF;
                 const vf d = vf_mul(vf_load(panel->scale[g] + r), vf_set1(xs));
@@ -83,10 +82,9 @@ PE_INLINE void multiply_block(size_t T, size_t mins, bool scaled, const pe_panel
             q[t] += PE_GROUP;
         }
     }
-#pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++)
-#pragma GCC unroll 2
-        for (size_t h = 0; h < 2; h++) vf_store(sums[t] + r0 + h * PE_VF, acc[h][t]);
+    PE_UNROLL(4)
+    for (size_t t = 0; t < T; t++) PE_UNROLL(2)
+    for (size_t h = 0; h < 2; h++) vf_store(sums[t] + r0 + h * PE_VF, acc[h][t]);
 }
 
 /* Tokens first..end-1 with the panel. */
@@ -122,16 +120,16 @@ FOR_KIND(scaled, 0, true)
 #endif
 #undef FOR_KIND
 
-PE_ONCE void gemm_unpacked(pe_unpack unpack, size_t mins, size_t largest, float *y, size_t y_stride, const uint8_t *w,
-                           size_t row_bytes, size_t n_rows, const pe_act *x, void *scratch) {
+PE_ONCE void gemm_unpacked(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
+                           size_t n_rows, const pe_act *x, void *scratch) {
     gemm_room *room = scratch;
-    const size_t groups = x->n / PE_GROUP;
+    const size_t mins = type->mins, largest = type->largest, groups = x->n / PE_GROUP;
     for (size_t first = 0; first < x->n_tokens; first += ROUND_TOKENS) {
         const size_t end = first + ROUND_TOKENS < x->n_tokens ? first + ROUND_TOKENS : x->n_tokens;
         memset(room->sums, 0, (end - first) * sizeof *room->sums);
         for (size_t g0 = 0; g0 < groups; g0 += PE_AT_ONCE) {
             const size_t count = groups - g0 < PE_AT_ONCE ? groups - g0 : PE_AT_ONCE;
-            unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+            type->unpack(&room->panel, w, row_bytes, n_rows, g0, count);
             (largest > 128 ? multiply_scaled
              : mins == 0   ? multiply_plain
              : mins == 1   ? multiply_plain_min
