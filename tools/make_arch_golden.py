@@ -77,6 +77,35 @@ LFM2 = {
     "conv": "conv.conv",
     "out_proj": "conv.out_proj",
 }
+NEOX = {
+    "token_embd": "gpt_neox.embed_in",
+    "output_norm": "gpt_neox.final_layer_norm",
+    "attn_qkv": "attention.query_key_value",
+    "attn_output": "attention.dense",
+    "ffn_up": "mlp.dense_h_to_4h",
+    "ffn_down": "mlp.dense_4h_to_h",
+}
+GLM4 = {
+    "ffn_up": "mlp.gate_up_proj",
+    "post_attention_norm": "post_self_attn_layernorm",
+    "post_ffw_norm": "post_mlp_layernorm",
+}
+PHI = {
+    "output_norm": "model.final_layernorm",
+    "attn_output": "self_attn.dense",
+    "ffn_up": "mlp.fc1",
+    "ffn_down": "mlp.fc2",
+}
+ROUTED = {"num_experts": am.EXPERTS, "num_local_experts": am.EXPERTS, "num_experts_per_tok": am.EXPERTS_USED}
+# Where the experts of a family are.
+MOE = {
+    "Qwen3Moe": "mlp",
+    "Mixtral": "mlp",
+    "Olmoe": "mlp",
+    "GraniteMoe": "block_sparse_moe",
+    "Lfm2Moe": "feed_forward",
+}
+PERMUTED = ("llama", "smollm3", "granite", "granitemoe", "internlm2", "minicpm", "mistral3", "arcee", "olmo")
 WINDOW: dict[str, Any] = {"sliding_window": 24}
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
@@ -201,6 +230,84 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         LFM2,
     ),
     "chatglm": ("Glm", {"attention_bias": True, "partial_rotary_factor": 0.5}, PHI3),
+    "llama-experts": ("Mixtral", {**ROUTED, "intermediate_size": am.EXPERT_FF}, {"ffn_gate_inp": "mlp.gate"}),
+    "arcee": ("Arcee", {"hidden_act": "relu2"}, {}),
+    "command-r": ("Cohere", {"logit_scale": 0.25, "use_qk_norm": True}, {}),
+    "ernie4_5": ("Ernie4_5", {"use_bias": True}, {}),
+    "exaone": ("Llama", {}, {}),
+    "exaone4": ("Exaone4", {"sliding_window": None, "layer_types": [FULL] * 2}, {}),
+    "exaone4-window": ("Exaone4", {**WINDOW, "layer_types": [MID] * 3 + [FULL, MID]}, {}),
+    "glm4": ("Glm4", {"attention_bias": True, "partial_rotary_factor": 0.5}, GLM4),
+    "gptneox": ("GPTNeoX", {"use_parallel_residual": True, "partial_rotary_factor": 0.25}, NEOX),
+    "gptneox-serial": ("GPTNeoX", {"use_parallel_residual": False, "partial_rotary_factor": 0.25}, NEOX),
+    "granitemoe": (
+        "GraniteMoe",
+        {
+            **ROUTED,
+            "intermediate_size": am.EXPERT_FF,
+            "attention_multiplier": 0.2,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+        },
+        {"ffn_gate_inp": "block_sparse_moe.router"},
+    ),
+    "hunyuan-dense": (
+        "HunYuanDenseV1",
+        {},
+        {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"},
+    ),
+    "internlm2": ("Llama", {}, {}),  # a llama under another name
+    "minicpm": (  # not in transformers; its definition is Granite's with these factors
+        "Granite",
+        {
+            "attention_multiplier": am.HEAD**-0.5,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+        },
+        {},
+    ),
+    "mistral3": (
+        "Ministral3",
+        {
+            "rope_parameters": {
+                **YARN,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1,
+            }
+        },
+        {},
+    ),
+    "nemotron": ("Nemotron", {"hidden_act": "relu2", "norm_eps": 1e-5, "partial_rotary_factor": 0.5}, {}),
+    "olmo": ("Olmo", {"clip_qkv": None}, {}),
+    "olmoe": (
+        "Olmoe",
+        {**ROUTED, "intermediate_size": am.EXPERT_FF, "norm_topk_prob": False},
+        {"ffn_gate_inp": "mlp.gate"},
+    ),
+    "phi2": ("Phi", {"hidden_act": "gelu_new", "partial_rotary_factor": 0.5}, PHI),
+    "starcoder": ("GPTBigCode", {"activation_function": "gelu_pytorch_tanh", "multi_query": True}, GPT2),
+    "lfm2moe": (
+        "Lfm2Moe",
+        {
+            **ROUTED,
+            "norm_eps": 1e-5,
+            "conv_L_cache": am.CONV,
+            "conv_bias": False,
+            "moe_intermediate_size": am.EXPERT_FF,
+            "num_dense_layers": 1,
+            "use_expert_bias": True,
+            "norm_topk_prob": True,
+            "layer_types": ["conv", "conv", FULL, "conv", FULL],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        {**LFM2, "ffn_gate_inp": "feed_forward.gate", "exp_probs_b": "feed_forward.expert_bias"},
+    ),
 }
 
 
@@ -225,7 +332,7 @@ def config_of(name: str, case: am.Case) -> Any:
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
-    if family == "GPT2":
+    if family in ("GPT2", "GPTBigCode"):
         common = {
             "vocab_size": am.VOCAB,
             "n_embd": am.EMBD,
@@ -255,36 +362,39 @@ def unpermute(value: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(shape)
 
 
-def falcon_qkv(value: np.ndarray[Any, Any], new: bool) -> np.ndarray[Any, Any]:
+def grouped_qkv(value: np.ndarray[Any, Any], kv_heads: int) -> np.ndarray[Any, Any]:
     """Rows by KV group: its queries, its key, its value."""
-    if not new:
-        return value
-    parts = np.split(value, [am.Q_SIZE, am.Q_SIZE + am.KV_SIZE])
-    groups = [part.reshape(am.KV_HEADS, -1, am.EMBD) for part in parts]
-    return np.concatenate(groups, axis=1).reshape(-1, am.EMBD)
+    parts = np.split(value, [am.Q_SIZE, am.Q_SIZE + kv_heads * am.HEAD])
+    groups = [part.reshape(kv_heads, -1, *value.shape[1:]) for part in parts]
+    return np.concatenate(groups, axis=1).reshape(value.shape)
 
 
 def state_of(name: str, case: am.Case) -> dict[str, np.ndarray[Any, Any]]:
     family, _, names = FAMILIES[name]
-    prefix = "transformer.h" if family in ("GPT2", "Falcon") else "model.layers"
+    prefix = "transformer.h" if family in ("GPT2", "GPTBigCode", "Falcon") else "model.layers"
+    prefix = "gpt_neox.layers" if family == "GPTNeoX" else prefix
     out: dict[str, np.ndarray[Any, Any]] = {}
     weights = case.weights()
     for full, value in weights.items():
         *layer, stem, kind = full.split(".")
         if stem in am.ROPE_TABLES or stem.endswith("_exps"):
             continue
-        if stem.endswith("norm") and family.startswith("Gemma"):
+        if stem.endswith("norm") and (
+            family.startswith("Gemma") or (family == "Nemotron" and kind == "weight")
+        ):
             value = value - np.float32(1)
-        if case.arch in ("llama", "smollm3", "granite") and stem in ("attn_q", "attn_k"):
+        if case.arch in PERMUTED and stem in ("attn_q", "attn_k"):
             value = unpermute(value, am.HEADS if stem == "attn_q" else am.KV_HEADS)
         if family == "GPT2" and kind == "weight" and value.ndim == 2 and layer:
             value = value.T
         if stem == "conv":
             value = value[:, None]
-        if family == "Falcon" and stem == "attn_qkv":
-            value = falcon_qkv(value, name == "falcon-two-norms")
+        if stem == "attn_qkv" and (family == "GPTNeoX" or name == "falcon-two-norms"):
+            value = grouped_qkv(value, am.HEADS if family == "GPTNeoX" else am.KV_HEADS)
         target = {**TENSORS, **names}[stem]
-        if family == "Glm" and stem == "attn_qkv":
+        if stem == "exp_probs_b":
+            out[f"{prefix}.{layer[1]}.{target}"] = value
+        elif family == "Glm" and stem == "attn_qkv":
             parts = np.split(value, [am.Q_SIZE, am.Q_SIZE + am.KV_SIZE])
             for part, letter in zip(parts, "qkv", strict=True):
                 out[f"{prefix}.{layer[1]}.self_attn.{letter}_proj.{kind}"] = part
@@ -293,10 +403,12 @@ def state_of(name: str, case: am.Case) -> dict[str, np.ndarray[Any, Any]]:
                 out[f"{prefix}.{layer[1]}.self_attn.{target[10]}_layernorm.norms.{head}.weight"] = row
         else:
             out[f"{prefix}.{layer[1]}.{target}.{kind}" if layer else f"{target}.{kind}"] = value
-    for i in range(case.n_layer if case.arch == "qwen3moe" else 0):
+    for i in range(case.n_layer):
+        if f"blk.{i}.ffn_gate_exps.weight" not in weights:
+            continue
         gate, up, down = (weights[f"blk.{i}.ffn_{part}_exps.weight"] for part in ("gate", "up", "down"))
-        out[f"{prefix}.{i}.mlp.experts.gate_up_proj"] = np.concatenate([gate, up], axis=1)
-        out[f"{prefix}.{i}.mlp.experts.down_proj"] = down
+        out[f"{prefix}.{i}.{MOE[family]}.experts.gate_up_proj"] = np.concatenate([gate, up], axis=1)
+        out[f"{prefix}.{i}.{MOE[family]}.experts.down_proj"] = down
     return out
 
 

@@ -47,8 +47,7 @@ static pe_status read_cap(const pe_model *model, const char *key, float *out) {
 
 /* What would change the output but is not computed must stop the load, not be passed over. */
 static pe_status refuse_unsupported(const pe_model *model) {
-    static const char *const numbers[] = {"attention.clamp_kqv", "attention.max_alibi_bias",
-                                          "attention.temperature_scale", "rope.scaling.yarn_log_multiplier"};
+    static const char *const numbers[] = {"attention.clamp_kqv", "attention.max_alibi_bias"};
     char name[128];
     pe_status status;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -64,18 +63,32 @@ static pe_status refuse_unsupported(const pe_model *model) {
 
 static pe_status read_experts(pe_model *model) {
     pe_config *c = &model->config;
+    const pe_arch *arch = model->arch;
     pe_status status;
     PE_READ(read_u32(model, "expert_count", false, 0, MAX_EXPERTS, &c->n_expert));
-    if (!model->arch->softmax_experts) {
-        if (c->n_expert == 0) return PE_OK;
+    if (c->n_expert == 0 && (arch->routing == PE_NO_EXPERTS || arch->experts_optional)) return PE_OK;
+    if (arch->routing == PE_NO_EXPERTS)
         return pe_fail(PE_ERR_UNSUPPORTED, "%s.expert_count is %u: experts are not supported in this architecture",
-                       model->arch->name, c->n_expert);
-    }
+                       arch->name, c->n_expert);
     PE_READ(read_u32(model, "expert_count", true, 1, MAX_EXPERTS, &c->n_expert));
     PE_READ(read_u32(model, "expert_used_count", true, 1, c->n_expert, &c->n_expert_used));
-    PE_READ(read_u32(model, "expert_feed_forward_length", true, 1, MAX_WIDTH, &c->n_ff));
+    c->n_ff_expert = c->n_ff;
+    PE_READ(read_u32(model, "expert_feed_forward_length", c->n_ff == 0, 1, MAX_WIDTH, &c->n_ff_expert));
+    PE_READ(read_u32(model, "leading_dense_block_count", false, 0, c->n_layer, &c->n_dense_layer));
+    uint32_t gating = arch->routing == PE_SIGMOID ? 2 : 1; /* 1: softmax, 2: sigmoid; 0 stands for none */
+    const uint32_t expected = gating;
+    PE_READ(read_u32(model, "expert_gating_func", false, 0, 4, &gating));
+    if (gating != 0 && gating != expected)
+        return pe_fail(PE_ERR_UNSUPPORTED, "%s.expert_gating_func %u is not supported in this architecture", arch->name,
+                       gating);
+    uint32_t groups = 1;
+    PE_READ(read_u32(model, "expert_group_count", false, 0, MAX_EXPERTS, &groups));
+    if (groups > 1) return pe_fail(PE_ERR_UNSUPPORTED, "%s.expert_group_count %u is not supported", arch->name, groups);
+    float scale = 1;
+    PE_READ(read_f32(model, "expert_weights_scale", false, &scale));
+    if (scale != 1.0f) return pe_fail(PE_ERR_UNSUPPORTED, "%s.expert_weights_scale is not supported", arch->name);
     char name[128];
-    c->expert_norm = true;
+    c->expert_norm = arch->routing != PE_SOFTMAX_ALL;
     return pe_gguf_bool(&model->gguf, key_of(model, "expert_weights_norm", name), false, &c->expert_norm);
 }
 
@@ -181,8 +194,12 @@ static pe_status read_rope(pe_model *model) {
     c->rope_attn = 1.0f;
     if (c->rope_scaling == PE_SCALE_YARN) { /* https://arxiv.org/abs/2309.00071, section 3.4 */
         if (c->rope_factor > 1.0f) c->rope_attn = 1.0f + 0.1f * logf(c->rope_factor);
+        float all = 0; /* https://huggingface.co/docs/transformers: mscale_all_dim, with an mscale of 1 */
+        PE_READ(read_cap(model, "rope.scaling.yarn_log_multiplier", &all));
+        if (all > 0 && c->rope_factor > 1.0f) c->rope_attn /= 1.0f + 0.1f * all * logf(c->rope_factor);
         PE_READ(read_f32(model, "rope.scaling.yarn_attn_factor", false, &c->rope_attn));
     }
+    PE_READ(read_cap(model, "attention.temperature_scale", &c->score_growth));
     float attn_factor = 1.0f;
     PE_READ(read_f32(model, "rope.scaling.attn_factor", false, &attn_factor));
     c->rope_attn *= attn_factor;
@@ -198,9 +215,9 @@ static pe_status read_factors(pe_model *model) {
     c->embd_scale = arch->scale_embeddings ? sqrtf((float)c->n_embd) : 1.0f;
     c->residual_scale = c->logit_scale = 1.0f;
     PE_READ(read_f32(model, "attention.scale", false, &c->score_scale));
-    PE_READ(read_f32(model, "embedding_scale", false, &c->embd_scale));
-    PE_READ(read_f32(model, "residual_scale", false, &c->residual_scale));
-    PE_READ(read_f32(model, "logit_scale", false, &c->logit_scale));
+    PE_READ(read_f32(model, "embedding_scale", arch->needs_scales, &c->embd_scale));
+    PE_READ(read_f32(model, "residual_scale", arch->needs_scales, &c->residual_scale));
+    PE_READ(read_f32(model, "logit_scale", arch->needs_scales, &c->logit_scale));
     if (arch->logit_divisor) c->logit_scale = 1.0f / c->logit_scale;
     PE_READ(read_cap(model, "attn_logit_softcapping", &c->score_cap));
     return read_cap(model, "final_logit_softcapping", &c->logit_cap);
@@ -214,11 +231,16 @@ pe_status pe_model_read_config(pe_model *model) {
     PE_READ(read_u32(model, "block_count", true, 1, MAX_LAYERS, &c->n_layer));
     PE_READ(read_u32(model, "context_length", true, 1, MAX_CONTEXT, &c->n_ctx_train));
     PE_READ(read_u32(model, "embedding_length", true, 1, MAX_WIDTH, &c->n_embd));
-    PE_READ(read_u32(model, "feed_forward_length", !arch->softmax_experts, 0, MAX_WIDTH, &c->n_ff));
+    PE_READ(read_u32(model, "feed_forward_length", !arch->routing, 0, MAX_WIDTH, &c->n_ff));
     PE_READ(read_experts(model));
-    if (c->n_ff == 0) return pe_fail(PE_ERR_FORMAT, "%s.feed_forward_length is 0", arch->name);
+    if (c->n_ff == 0 && (c->n_expert == 0 || c->n_dense_layer > 0))
+        return pe_fail(PE_ERR_FORMAT, "%s.feed_forward_length is 0", arch->name);
     PE_READ(read_heads(model));
     PE_READ(read_rope(model));
+    char name[128];
+    c->parallel = arch->parallel;
+    if (arch->parallel_key)
+        PE_READ(pe_gguf_bool(&model->gguf, key_of(model, "use_parallel_residual", name), true, &c->parallel));
     const char *eps = arch->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     PE_READ(read_f32(model, eps, true, &c->norm_eps));
     const bool must = arch->window_pattern && !arch->window_optional; /* have a window */
@@ -270,7 +292,7 @@ pe_status pe_model_plan_layers(pe_model *model) {
         pe_layer *layer = &model->layers[i];
         layer->is_conv = kv_heads && item_of(kv_heads, i) == 0;
         layer->cache_index = counts[layer->is_conv]++;
-        const bool without = arch->no_rope || (arch->rope_window_only && !layer->windowed) ||
+        const bool without = arch->no_rope || (arch->rope_window_only && model->config.window && !layer->windowed) ||
                              (arch->no_rope_step && (i + 1) % arch->no_rope_step == 0);
         layer->rope = without ? PE_NO_ROPE : layer->windowed && arch->window_unscaled ? PE_ROPE_WINDOW : PE_ROPE_FULL;
     }

@@ -38,7 +38,7 @@ static void gather(void *context, size_t task, int thread) {
 
 static void activate(void *context, size_t task, int thread) {
     const job *j = context;
-    const size_t n = j->f->model->config.n_ff;
+    const size_t n = j->f->model->config.n_ff_expert;
     size_t first, end;
     pe_stage_range(j->f, j->n_tokens, task, &first, &end);
     for (size_t i = first; i < end; i++) pe_stage_activate(j->f, j->f->gate + i * n, j->f->up + i * n, n);
@@ -58,22 +58,28 @@ static void add_weighted(void *context, size_t task, int thread) {
     }
 }
 
-/* Softmax of the router's scores [n_expert]; all but the best n_expert_used become 0, of equal ones the first is taken.
- * A NaN is never the best, so that too few may be chosen: the token is lost anyway. */
-static void choose(const pe_config *c, float *scores, uint8_t *chosen) {
+/* The router's scores [n_expert] into weights; `chosen` marks the best n_expert_used, of equal ones the first. A NaN is
+ * never the best, so that too few may be chosen: the token is lost anyway. */
+static void choose(const pe_config *c, bool sigmoid, const float *bias, float *scores, uint8_t *chosen) {
     float top = -INFINITY, all = 0, sum = 0;
     for (size_t e = 0; e < c->n_expert; e++) top = scores[e] > top ? scores[e] : top;
-    for (size_t e = 0; e < c->n_expert; e++) all += scores[e] = expf(scores[e] - top);
+    for (size_t e = 0; e < c->n_expert; e++)
+        all += scores[e] = sigmoid ? 1 / (1 + expf(-scores[e])) : expf(scores[e] - top);
     memset(chosen, 0, c->n_expert);
     for (size_t k = 0; k < c->n_expert_used; k++) {
         size_t best = c->n_expert;
-        for (size_t e = 0; e < c->n_expert; e++)
-            if (!chosen[e] && scores[e] >= 0 && (best == c->n_expert || scores[e] > scores[best])) best = e;
+        float most = 0;
+        for (size_t e = 0; e < c->n_expert; e++) {
+            const float score = scores[e] + (bias ? bias[e] : 0);
+            if (chosen[e] || !(scores[e] >= 0) || (best < c->n_expert && !(score > most))) continue;
+            best = e;
+            most = score;
+        }
         if (best == c->n_expert) break;
         chosen[best] = 1;
         sum += scores[best];
     }
-    const float whole = c->expert_norm ? sum : all;
+    const float whole = c->expert_norm ? sum : sigmoid ? 1 : all;
     for (size_t e = 0; e < c->n_expert; e++) scores[e] /= whole;
 }
 
@@ -94,7 +100,7 @@ static void run_expert(job *j, const pe_layer *layer, size_t e) {
     pe_stage_run(f, j->n_tokens, gather, j);
     pe_products(f, &f->input, 2, (const pe_weight *[]){&gate, &up}, (float *[]){f->gate, f->up});
     j->quantise = pe_weight_is_int(&down);
-    pe_stage_input(f, f->gate, j->n_tokens, c->n_ff);
+    pe_stage_input(f, f->gate, j->n_tokens, c->n_ff_expert);
     pe_stage_run(f, j->n_tokens, activate, j);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&down}, (float *[]){f->expert_rows});
     pe_stage_run(f, j->n_tokens, add_weighted, j);
@@ -106,7 +112,9 @@ void pe_experts_run(pe_forward *f, const pe_layer *layer, size_t n_tokens) {
     pe_stage_input(f, f->h, n_tokens, c->n_embd);
     pe_stage_run(f, n_tokens, quantise_rows, &j);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->router}, (float *[]){f->router});
-    for (size_t t = 0; t < n_tokens; t++) choose(c, f->router + t * c->n_expert, f->chosen + t * c->n_expert);
+    const bool sigmoid = f->model->arch->routing == PE_SIGMOID;
+    for (size_t t = 0; t < n_tokens; t++)
+        choose(c, sigmoid, layer->expert_bias, f->router + t * c->n_expert, f->chosen + t * c->n_expert);
     memset(f->expert_sum, 0, n_tokens * c->n_embd * sizeof(float));
     for (size_t e = 0; e < c->n_expert; e++) {
         j.n_tokens = 0;

@@ -17,7 +17,8 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t q_width(const pe_config *c) { return (size_t)c->n_head * c->head_dim; }
 static size_t kv_width(const pe_config *c) { return (size_t)c->n_head_kv * c->head_dim; }
-static size_t widest_input(const pe_config *c) { return larger(larger(c->n_embd, c->n_ff), q_width(c)); }
+static size_t ff_width(const pe_config *c) { return larger(c->n_ff, c->n_ff_expert); }
+static size_t widest_input(const pe_config *c) { return larger(larger(c->n_embd, ff_width(c)), q_width(c)); }
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
@@ -46,7 +47,7 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
     const pe_config *c = &model->config;
     const size_t padded = n_tokens > 1 ? round_up(n_tokens, kernels->tile_tokens) : 1;
     const size_t width = round_up(widest_input(c), PE_GROUP);
-    uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)c->n_ff) +
+    uint64_t floats = n_tokens * (2 * (uint64_t)c->n_embd + q_width(c) + 2 * kv_width(c) + 2 * (uint64_t)ff_width(c)) +
                       (4 * n_tokens + 2) * (c->n_rot / 2 + 1);
     if (c->n_conv_layer) floats += n_tokens * 3 * (uint64_t)c->n_embd;
     if (c->n_expert) floats += n_tokens * (2 * (uint64_t)c->n_embd + 2 * (uint64_t)c->n_expert + 2);
@@ -90,8 +91,8 @@ pe_status pe_forward_reserve(pe_forward *f, size_t n) {
         {&f->q, n * q_width(c), sizeof(float)},
         {&f->k, n * kv_width(c), sizeof(float)},
         {&f->v, n * kv_width(c), sizeof(float)},
-        {&f->gate, n * c->n_ff, sizeof(float)},
-        {&f->up, n * c->n_ff, sizeof(float)},
+        {&f->gate, n * ff_width(c), sizeof(float)},
+        {&f->up, n * ff_width(c), sizeof(float)},
         {&f->angles, 4 * n * half, sizeof(float)},
         {&f->inverse, 2 * half, sizeof(float)},
         {&f->conv[0], mixed * c->n_embd, sizeof(float)},
@@ -253,6 +254,11 @@ static void norm_heads(const pe_forward *f, float *x, pe_norm weights, uint32_t 
     }
 }
 
+static void norm_both(const stage *s, float *q, float *key) {
+    norm_heads(s->f, q, s->layer->q_norm, s->f->model->config.n_head);
+    norm_heads(s->f, key, s->layer->k_norm, s->f->model->config.n_head_kv);
+}
+
 /* Norms of Q and K heads, and rope. */
 static void rotate(void *context, size_t task, int thread) {
     (void)thread;
@@ -265,13 +271,17 @@ static void rotate(void *context, size_t task, int thread) {
     tile_range(s, task, &first, &end);
     for (size_t t = first; t < end; t++) {
         float *q = f->q + t * q_width(c), *key = f->k + t * kv_width(c);
-        norm_heads(f, q, s->layer->q_norm, c->n_head);
-        norm_heads(f, key, s->layer->k_norm, c->n_head_kv);
-        if (s->layer->rope == PE_NO_ROPE) continue;
-        const float *cosines = f->angles + ((size_t)s->layer->rope * 2 * f->capacity + t) * half;
-        const float *sines = cosines + f->capacity * half;
-        f->kernels->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, split);
-        f->kernels->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, split);
+        if (!f->model->arch->norm_after_rope) norm_both(s, q, key);
+        if (s->layer->rope != PE_NO_ROPE) {
+            const float *cosines = f->angles + ((size_t)s->layer->rope * 2 * f->capacity + t) * half;
+            const float *sines = cosines + f->capacity * half;
+            f->kernels->rope(q, c->n_head, c->head_dim, c->n_rot, cosines, sines, split);
+            f->kernels->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, split);
+        }
+        if (f->model->arch->norm_after_rope) norm_both(s, q, key);
+        const size_t lengths = (s->position + t) / c->n_ctx_original; /* whole original contexts before the token */
+        if (c->score_growth > 0 && lengths)
+            f->kernels->scale(q, 1 + c->score_growth * logf(1 + (float)lengths), q_width(c));
     }
 }
 

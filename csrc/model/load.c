@@ -55,6 +55,8 @@ static uint64_t extent(const pe_config *c, pe_dim dim) {
         return c->n_ff;
     case PE_DIM_FF_TWICE:
         return 2 * (uint64_t)c->n_ff;
+    case PE_DIM_FF_EXPERT:
+        return c->n_ff_expert;
     case PE_DIM_EXPERT:
         return c->n_expert;
     case PE_DIM_Q:
@@ -145,8 +147,20 @@ static void name_of(const pe_tensor_rule *rule, uint32_t layer, const char *suff
         snprintf(name, 64, "%s%s", rule->name, suffix);
 }
 
+static const char *suffix_of(const pe_tensor_rule *rule) { return rule->kind == PE_KIND_BIAS ? ".bias" : ".weight"; }
+
 static bool belongs(const pe_model *model, const pe_tensor_rule *rule, uint32_t layer) {
-    return rule->layers == PE_EVERY_LAYER || model->layers[layer].is_conv == (rule->layers == PE_CONV_LAYERS);
+    const bool experts = model->config.n_expert > 0 && layer >= model->config.n_dense_layer;
+    switch (rule->layers) {
+    case PE_ATTENTION_LAYERS:
+    case PE_CONV_LAYERS:
+        return model->layers[layer].is_conv == (rule->layers == PE_CONV_LAYERS);
+    case PE_DENSE_LAYERS:
+    case PE_EXPERT_LAYERS:
+        return experts == (rule->layers == PE_EXPERT_LAYERS);
+    default:
+        return true;
+    }
 }
 
 static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t layer, size_t *n_placed) {
@@ -155,7 +169,7 @@ static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t lay
     char *field = (strchr(rule->name, '%') ? (char *)&model->layers[layer] : (char *)model) + rule->field;
     const pe_gguf_tensor *tensor;
     char name[64];
-    name_of(rule, layer, ".weight", name);
+    name_of(rule, layer, suffix_of(rule), name);
     pe_status status = find(model, name, dims, &tensor);
     if (status) return status;
     if (!tensor && rule->optional) return PE_OK;
@@ -190,10 +204,10 @@ static bool is_placed(const pe_model *model, const char *name) {
         char expected[64];
         const unsigned layer = strstr(rule->name, "%u") ? layer_of(name, model->config.n_layer) : 0;
         if (layer >= model->config.n_layer || !belongs(model, rule, layer)) continue;
-        name_of(rule, layer, ".weight", expected);
+        name_of(rule, layer, suffix_of(rule), expected);
         if (strcmp(expected, name) == 0) return true;
         name_of(rule, layer, ".bias", expected);
-        if (rule->kind != PE_KIND_VECTOR && rule->kind != PE_KIND_STACK && strcmp(expected, name) == 0)
+        if ((rule->kind == PE_KIND_MATRIX || rule->kind == PE_KIND_NORM) && strcmp(expected, name) == 0)
             return rule->kind == PE_KIND_MATRIX || model->arch->layer_norm;
     }
     return false;
@@ -208,6 +222,18 @@ static pe_status refuse_stray(const pe_model *model) {
     return pe_fail(PE_ERR_FORMAT, "the file has a tensor twice, or a bias of a tensor that it lacks");
 }
 
+/* Norms without weights get ones. */
+static pe_status place_ones(pe_model *model) {
+    const size_t n = model->config.n_embd;
+    float *ones = pe_arena_alloc(&model->arena, n, sizeof *ones);
+    if (!ones) return PE_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) ones[i] = 1;
+    model->output_norm.weight = ones;
+    for (uint32_t i = 0; i < model->config.n_layer; i++)
+        model->layers[i].attn_norm.weight = model->layers[i].ffn_norm.weight = ones;
+    return PE_OK;
+}
+
 static pe_weight rows_of(const pe_weight *whole, size_t first, size_t n) {
     pe_weight part = *whole;
     part.data += first * whole->row_bytes;
@@ -217,7 +243,8 @@ static pe_weight rows_of(const pe_weight *whole, size_t first, size_t n) {
 }
 
 /* Matrices that the file has as one; the norms that two blocks share. */
-static void split_fused(const pe_model *model, pe_layer *layer) {
+static pe_status split_fused(const pe_model *model, uint32_t i) {
+    pe_layer *layer = &model->layers[i];
     const pe_config *c = &model->config;
     const size_t q = (size_t)c->n_head * c->head_dim, kv = (size_t)c->n_head_kv * c->head_dim;
     if (layer->qkv.data) {
@@ -235,10 +262,12 @@ static void split_fused(const pe_model *model, pe_layer *layer) {
         layer->conv_c = rows_of(&layer->conv_in, c->n_embd, c->n_embd);
         layer->conv_x = rows_of(&layer->conv_in, 2 * (size_t)c->n_embd, c->n_embd);
     }
-    layer->parallel = model->arch->parallel || (layer->attn_norm.weight && !layer->ffn_norm.weight);
-    if (!layer->parallel) return;
-    if (!layer->ffn_norm.weight) layer->ffn_norm = layer->attn_norm;
-    if (!layer->attn_norm.weight) layer->attn_norm = layer->ffn_norm;
+    layer->parallel = c->parallel || (layer->attn_norm.weight && !layer->ffn_norm.weight);
+    if (layer->parallel && !layer->ffn_norm.weight) layer->ffn_norm = layer->attn_norm;
+    if (layer->parallel && !layer->attn_norm.weight) layer->attn_norm = layer->ffn_norm;
+    if (layer->is_conv || (layer->q.data && layer->k.data && layer->v.data)) return PE_OK;
+    return pe_fail(PE_ERR_FORMAT, "layer %u has neither attn_qkv nor all of attn_q, attn_k and attn_v; %s needs them",
+                   i, model->arch->name);
 }
 
 pe_status pe_model_load_weights(pe_model *model) {
@@ -257,8 +286,10 @@ pe_status pe_model_load_weights(pe_model *model) {
             if (belongs(model, rule, layer) && (status = place(model, rule, layer, &n_placed))) return status;
     }
     if (n_placed != model->gguf.n_tensors) return refuse_stray(model);
+    if (model->arch->plain_norm && (status = place_ones(model))) return status;
     if (!model->output.data) model->output = model->embeddings;
-    for (uint32_t i = 0; i < c->n_layer; i++) split_fused(model, &model->layers[i]);
+    for (uint32_t i = 0; i < c->n_layer; i++)
+        if ((status = split_fused(model, i))) return status;
     for (size_t i = 0; i < model->gguf.n_tensors; i++) {
         const uint64_t *d = model->gguf.tensors[i].dims;
         model->n_params += d[0] * d[1] * d[2] * d[3];

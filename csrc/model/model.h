@@ -31,6 +31,7 @@ typedef struct pe_layer {
     pe_weight qkv;                           /* as some files have them; q, k and v are its parts */
     pe_weight router;                        /* [n_embd -> n_expert], or none; then the next three hold all experts: */
     pe_weight gate_exps, up_exps, down_exps; /* expert e is rows e * n_out .. */
+    const float *expert_bias;                /* [n_expert] added where the best are chosen, or NULL */
     pe_norm attn_norm, ffn_norm;             /* [n_embd], before a block */
     pe_norm attn_post_norm, ffn_post_norm;   /* [n_embd], after it */
     pe_norm q_norm, k_norm;                  /* see pe_qk_norm */
@@ -51,21 +52,38 @@ typedef struct pe_config {
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff;
     uint32_t head_dim, n_rot, window;
     uint32_t n_expert, n_expert_used;
-    uint32_t n_conv, n_conv_layer; /* positions that a short convolution sees; layers that have one */
-    bool expert_norm;              /* the weights of a token's experts add up to 1 */
+    uint32_t n_ff_expert, n_dense_layer; /* width of an expert; layers before the first that has experts */
+    uint32_t n_conv, n_conv_layer;       /* positions that a short convolution sees; layers that have one */
+    bool expert_norm;                    /* the weights of a token's experts add up to 1 */
+    bool parallel;                       /* the blocks of every layer are side by side */
     float norm_eps, rope_base, rope_base_window;
     pe_rope_scaling rope_scaling; /* of what the windowed layers use only where the architecture says so */
     float rope_factor, rope_attn; /* how far the context is stretched; factor of cosines and sines */
     float yarn_fast, yarn_slow;   /* turns in the original context above and below which frequencies are kept, scaled */
     uint32_t n_ctx_original;      /* before it was stretched */
     float score_scale, score_cap; /* of attention scores; cap 0: none */
+    float score_growth;           /* factor 1 + growth * log(1 + floor(position / n_ctx_original)) of queries */
     float embd_scale, residual_scale, logit_scale, logit_cap;
 } pe_config;
 
-/* Layers that a tensor belongs to, in architectures that mix attention with short convolutions. */
-typedef enum pe_layers { PE_EVERY_LAYER, PE_ATTENTION_LAYERS, PE_CONV_LAYERS } pe_layers;
+/* Layers that a tensor belongs to, where they differ: attention or a short convolution, one feed-forward or experts. */
+typedef enum pe_layers {
+    PE_EVERY_LAYER,
+    PE_ATTENTION_LAYERS,
+    PE_CONV_LAYERS,
+    PE_DENSE_LAYERS,
+    PE_EXPERT_LAYERS
+} pe_layers;
 
-typedef enum pe_activation { PE_SILU, PE_GELU_TANH, PE_GELU_ERF } pe_activation;
+typedef enum pe_activation { PE_SILU, PE_GELU_TANH, PE_GELU_ERF, PE_RELU_SQUARED } pe_activation;
+
+/* How the scores of a router become the weights of its best experts. */
+typedef enum pe_routing {
+    PE_NO_EXPERTS,
+    PE_SOFTMAX_BEST, /* their softmax */
+    PE_SOFTMAX_ALL,  /* their part of the softmax over all */
+    PE_SIGMOID       /* their sigmoids, made to add up to 1 */
+} pe_routing;
 
 /* What the norms of Q and K cover: each head with the same weights, each with its own, or all heads as one vector. */
 typedef enum pe_qk_norm { PE_QK_HEAD, PE_QK_EACH, PE_QK_ALL } pe_qk_norm;
@@ -79,6 +97,7 @@ typedef enum pe_dim {
     PE_DIM_CONTEXT,
     PE_DIM_FF,
     PE_DIM_FF_TWICE,
+    PE_DIM_FF_EXPERT,
     PE_DIM_EXPERT,
     PE_DIM_Q,
     PE_DIM_KV,
@@ -93,12 +112,13 @@ typedef enum pe_tensor_kind {
     PE_KIND_MATRIX, /* pe_weight; its bias is placed where the file has one */
     PE_KIND_STACK,  /* pe_weight: one matrix [in, out] for each expert */
     PE_KIND_NORM,   /* pe_norm; the same */
-    PE_KIND_VECTOR  /* float pointer */
+    PE_KIND_VECTOR, /* float pointer */
+    PE_KIND_BIAS    /* the same, of a name that ends in .bias */
 } pe_tensor_kind;
 
 /* One tensor of an architecture: where its name puts it, and the shape it must have. */
 typedef struct pe_tensor_rule {
-    const char *name; /* without ".weight"; "%u" stands for the layer */
+    const char *name; /* without ".weight" or ".bias"; "%u" stands for the layer */
     size_t field;     /* offset in pe_layer (names with %u) or pe_model */
     pe_tensor_kind kind;
     bool optional;
@@ -117,8 +137,13 @@ typedef struct pe_arch {
     bool no_rope;          /* positions have learned vectors instead */
     bool scale_embeddings; /* by sqrt(n_embd) */
     bool parallel;         /* every layer; else those that have no norm for their feed-forward */
+    bool parallel_key;     /* the file says whether (use_parallel_residual) */
     bool short_conv;       /* layers without key heads are short convolutions */
-    bool softmax_experts;  /* may have experts: softmax over all, the best renormalised */
+    bool plain_norm;       /* norms have no weights */
+    bool needs_scales;     /* of embeddings, residuals and logits: a file without them is an error */
+    bool norm_after_rope;  /* of heads */
+    pe_routing routing;
+    bool experts_optional; /* a file without experts is dense */
     pe_qk_norm qk_norm;
     uint32_t window_pattern;    /* of this many layers all but the last are windowed; PE_ALL_LAYERS; 0: none */
     uint32_t window_default;    /* where the file names none; 0: see window_optional */

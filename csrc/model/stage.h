@@ -34,6 +34,13 @@ static inline bool pe_weight_is_int(const pe_weight *w) { return pe_quant_find(w
 static inline void pe_stage_activate(const pe_forward *f, float *gate, const float *up, size_t n) {
     const pe_kernels *k = f->kernels;
     const pe_activation activation = f->model->arch->activation;
+    if (activation == PE_RELU_SQUARED) {
+        for (size_t i = 0; i < n; i++) {
+            const float x = gate[i] > 0 ? gate[i] : 0;
+            gate[i] = x * x * (up ? up[i] : 1);
+        }
+        return;
+    }
     (activation == PE_SILU        ? k->silu_mul
      : activation == PE_GELU_TANH ? k->gelu_tanh_mul
                                   : k->gelu_erf_mul)(gate, up, n);

@@ -51,6 +51,7 @@ DIMS: dict[str, tuple[int, ...]] = {
     "ffn_gate_exps": (EMBD, EXPERT_FF, EXPERTS),
     "ffn_up_exps": (EMBD, EXPERT_FF, EXPERTS),
     "ffn_down_exps": (EXPERT_FF, EMBD, EXPERTS),
+    "exp_probs_b": (EXPERTS,),
 }
 NORMS, QKV = ("attn_norm", "ffn_norm"), ("attn_q", "attn_k", "attn_v")
 ATTENTION, GATED = (*QKV, "attn_output"), ("ffn_gate", "ffn_up", "ffn_down")
@@ -77,10 +78,12 @@ class Case:
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor as a matrix [out, in] or vector, or [expert, out, in]."""
-        names = [f"{name}.weight" for name in ("token_embd", self.output_norm, *self.outside)]
-        names += ["output_norm.bias"] * ("output_norm" in self.biased)
+        outside = ("token_embd", *([self.output_norm] if self.output_norm else []), *self.outside)
+        names = [f"{name}.weight" for name in outside]
+        names += [f"{name}.bias" for name in ("output_norm", "output") if name in self.biased]
         for i in range(self.n_layer):
-            names += [f"blk.{i}.{name}.weight" for name in self.others.get(i, self.layer)]
+            layer = self.others.get(i, self.layer)
+            names += [f"blk.{i}.{name}.{'bias' if name == 'exp_probs_b' else 'weight'}" for name in layer]
             names += [f"blk.{i}.{name}.bias" for name in self.biased if name in self.layer]
         return {name: self._random(name) for name in names}
 
@@ -90,6 +93,8 @@ class Case:
             return np.array(self.tables[stem], np.float32)
         dims = (self.dims.get(stem) or DIMS[stem])[::-1]
         rng = np.random.default_rng(zlib.crc32(name.encode()))
+        if stem == "exp_probs_b":
+            return rng.normal(0, 0.3, dims).astype(np.float32)
         if kind == "bias":
             is_norm = stem.endswith("norm")
             return rng.normal(0, 0.1, dims[-1:] if is_norm else dims[:1]).astype(np.float32)
@@ -300,6 +305,143 @@ CASES["lfm2"] = Case(
         "shortconv.l_cache": u32(CONV),
     },
     others=dict.fromkeys((0, 1, 3), _CONV),
+)
+
+_EXPERTS = ("ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+_ROUTED = {"expert_count": u32(EXPERTS), "expert_used_count": u32(EXPERTS_USED)}
+_UP_DOWN = ("ffn_up", "ffn_down")
+_SCALES = {"embedding_scale": f32(3.0), "residual_scale": f32(0.4), "logit_scale": f32(2.0)}
+_ALL_BIASES = (*_NORM_BIASES, "attn_qkv", "attn_output", *_UP_DOWN)
+
+CASES |= {
+    "llama-experts": Case(
+        "llama",
+        layer=(*NORMS, *ATTENTION, *_EXPERTS),
+        keys={**_ROUTED, "feed_forward_length": u32(EXPERT_FF)},
+    ),
+    "arcee": Case("arcee", layer=(*NORMS, *ATTENTION, *_UP_DOWN)),
+    "command-r": Case(
+        "command-r",
+        layer=("attn_norm", *ATTENTION, *QK_NORMS, *GATED),
+        dims={"attn_q_norm": (HEAD, HEADS), "attn_k_norm": (HEAD, KV_HEADS)},
+        outside=(),
+        keys={"logit_scale": f32(0.25)},
+        layer_norm=True,
+    ),
+    "ernie4_5": Case("ernie4_5", outside=(), biased=(*ATTENTION, *GATED)),
+    "exaone": Case("exaone", outside=("output", "rope_freqs"), tables={"rope_freqs": _LLAMA3_TABLE}),
+    "exaone4": Case("exaone4", layer=(*ATTENTION, *QK_NORMS, *GATED, *POST_NORMS)),
+    "exaone4-window": Case(
+        "exaone4", layer=(*ATTENTION, *QK_NORMS, *GATED, *POST_NORMS), n_layer=5, keys=_WINDOW
+    ),
+    "glm4": Case(
+        "glm4",
+        layer=(*NORMS, *ATTENTION, "ffn_up", "ffn_down", *POST_NORMS),
+        biased=QKV,
+        dims=_FUSED_DIMS,
+        keys={"rope.dimension_count": u32(HEAD // 2)},
+    ),
+    "gptneox": Case(
+        "gptneox",
+        layer=(*NORMS, "attn_qkv", "attn_output", *_UP_DOWN),
+        biased=_ALL_BIASES,
+        dims={"attn_qkv": (EMBD, 3 * Q_SIZE)},
+        keys={
+            "attention.head_count_kv": u32(HEADS),
+            "rope.dimension_count": u32(4),
+            "use_parallel_residual": Value.of(BOOL, True),
+        },
+        layer_norm=True,
+    ),
+    "gptneox-serial": Case(
+        "gptneox",
+        layer=(*NORMS, "attn_qkv", "attn_output", *_UP_DOWN),
+        biased=_ALL_BIASES,
+        dims={"attn_qkv": (EMBD, 3 * Q_SIZE)},
+        keys={
+            "attention.head_count_kv": u32(HEADS),
+            "rope.dimension_count": u32(4),
+            "use_parallel_residual": Value.of(BOOL, False),
+        },
+        layer_norm=True,
+    ),
+    "granitemoe": Case(
+        "granitemoe",
+        layer=(*NORMS, *ATTENTION, *_EXPERTS),
+        outside=(),
+        keys={
+            **_ROUTED,
+            **_SCALES,
+            "attention.scale": f32(0.2),
+            "feed_forward_length": u32(EXPERT_FF),
+        },
+    ),
+    "hunyuan-dense": Case("hunyuan-dense", layer=(*COMMON, *QK_NORMS), outside=()),
+    "internlm2": Case("internlm2"),
+    "minicpm": Case("minicpm", keys=_SCALES),
+    "mistral3": Case(
+        "mistral3",
+        keys={
+            **_YARN,
+            "rope.scaling.original_context_length": u32(16),  # so that several are passed
+            "rope.scaling.yarn_log_multiplier": f32(1.0),
+            "attention.temperature_scale": f32(0.1),
+        },
+    ),
+    "nemotron": Case(
+        "nemotron",
+        layer=(*NORMS, *ATTENTION, *_UP_DOWN),
+        biased=_NORM_BIASES,
+        keys={"rope.dimension_count": u32(HEAD // 2)},
+        layer_norm=True,
+    ),
+    "olmo": Case("olmo", layer=(*ATTENTION, *GATED), outside=(), output_norm="", layer_norm=True),
+    "olmoe": Case(
+        "olmoe",
+        layer=(*NORMS, *ATTENTION, *QK_NORMS, *_EXPERTS),
+        dims={"attn_q_norm": (Q_SIZE,), "attn_k_norm": (KV_SIZE,)},
+        keys={**_ROUTED, "feed_forward_length": u32(EXPERT_FF)},
+    ),
+    "phi2": Case(
+        "phi2",
+        layer=("attn_norm", *ATTENTION, *_UP_DOWN),
+        biased=("attn_norm", *ATTENTION, *_UP_DOWN, "output_norm", "output"),
+        keys={"rope.dimension_count": u32(HEAD // 2)},
+        layer_norm=True,
+    ),
+    "starcoder": Case(
+        "starcoder",
+        layer=(*NORMS, "attn_qkv", "attn_output", *_UP_DOWN),
+        outside=("position_embd",),
+        biased=_ALL_BIASES,
+        dims={"attn_qkv": (EMBD, Q_SIZE + 2 * HEAD)},
+        keys={"attention.head_count_kv": u32(1)},
+        layer_norm=True,
+    ),
+}
+_CONV_EXPERTS = (
+    *NORMS,
+    *_EXPERTS,
+    "exp_probs_b",
+    "shortconv.in_proj",
+    "shortconv.conv",
+    "shortconv.out_proj",
+)
+CASES["lfm2moe"] = Case(
+    "lfm2moe",
+    layer=(*NORMS, *ATTENTION, *QK_NORMS, *_EXPERTS, "exp_probs_b"),
+    outside=(),
+    output_norm="token_embd_norm",
+    n_layer=5,
+    keys={
+        **_ROUTED,
+        "attention.head_count_kv": Value.array(I32, [0, 0, KV_HEADS, 0, KV_HEADS]),
+        "shortconv.l_cache": u32(CONV),
+        "expert_feed_forward_length": u32(EXPERT_FF),
+        "expert_gating_func": u32(2),
+        "leading_dense_block_count": u32(1),
+    },
+    others={0: _CONV, 1: _CONV_EXPERTS, 3: _CONV_EXPERTS},
 )
 
 LENGTH, POSITIONS = 80, (0, 20, 47, 79)  # of the evaluated ids; where logits are compared

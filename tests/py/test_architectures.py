@@ -74,11 +74,13 @@ def changed(name: str, keys: dict[str, gm.Value], without: str = "") -> bytes:
 @pytest.mark.parametrize(
     ("name", "key", "value"),
     [
-        ("llama", "expert_count", gm.u32(4)),
+        ("qwen2", "expert_count", gm.u32(4)),
+        ("llama-experts", "expert_gating_func", gm.u32(2)),
+        ("llama-experts", "expert_weights_scale", gm.f32(2.0)),
+        ("llama-experts", "expert_group_count", gm.u32(2)),
         ("llama", "rope.scaling.type", gm.text("su")),
         ("llama", "attention.causal", gm.Value.of(gm.BOOL, False)),
         ("llama", "attention.clamp_kqv", gm.f32(8.0)),
-        ("llama", "rope.scaling.yarn_log_multiplier", gm.f32(0.1)),
     ],
 )
 def test_what_is_not_computed_is_refused(name: str, key: str, value: gm.Value) -> None:
@@ -112,10 +114,38 @@ def test_wrong_values(name: str, key: str, value: gm.Value) -> None:
         ("qwen3moe", "blk.0.ffn_up_exps.weight"),
         ("lfm2", "blk.1.shortconv.conv.weight"),
         ("lfm2", "blk.2.attn_k.weight"),
+        ("lfm2moe", "blk.1.exp_probs_b.bias"),
+        ("llama-experts", "blk.1.ffn_gate_inp.weight"),
     ],
 )
 def test_missing_tensors(name: str, tensor: str) -> None:
     refused(changed(name, {}, tensor), rf"tensor '{tensor}' is missing")
+
+
+def test_qkv_in_one_or_in_three(tmp_path: pathlib.Path) -> None:
+    """Files of Phi 2 come with either."""
+    case, names = am.CASES["phi2"], ("attn_q", "attn_k", "attn_v")
+    file = case.file()
+    weights = case.weights()
+    (tmp_path / "three.gguf").write_bytes(file.to_bytes())
+    file.tensors = [(name, value) for name, value in file.tensors if name.split(".")[-2] not in names]
+    for i in range(case.n_layer):
+        for kind in ("weight", "bias"):
+            fused = np.concatenate([weights[f"blk.{i}.{name}.{kind}"] for name in names])
+            tensor = gm.Tensor(fused.shape[::-1], fused.astype("<f4").tobytes())
+            file.tensors.append((f"blk.{i}.attn_qkv.{kind}", tensor))
+    (tmp_path / "one.gguf").write_bytes(file.to_bytes())
+    ids = am.ids_of("phi2")
+    with pyedge.Model(tmp_path / "one.gguf") as one, pyedge.Model(tmp_path / "three.gguf") as three:
+        assert one.logits(ids).tobytes() == three.logits(ids).tobytes()
+    file.tensors = [(name, value) for name, value in file.tensors if "blk.1.attn_qkv" not in name]
+    refused(file.to_bytes(), "layer 1 has neither attn_qkv nor all of")
+
+
+def test_scales_that_a_family_needs() -> None:
+    file = am.CASES["minicpm"].file()
+    file.keys = [(key, value) for key, value in file.keys if key != "minicpm.residual_scale"]
+    refused(file.to_bytes(), r"minicpm\.residual_scale")
 
 
 def test_fewer_experts_than_named() -> None:

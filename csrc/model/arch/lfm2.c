@@ -1,5 +1,6 @@
 /* LFM 2: most layers have a short convolution over the last few positions instead of attention, with gates before and
- * after it; the others norms on every head of Q and K. */
+ * after it; the others norms on every head of Q and K. And lfm2moe: after some dense layers, experts, chosen by
+ * sigmoids with a bias. */
 #include "model/arch/rules.h"
 
 #define CONV(name, field, in, out)                                                                                     \
@@ -12,7 +13,10 @@ static const pe_tensor_rule rules[] = {
     PE_OUTSIDE("output", output, true, PE_DIM_VOCAB),
     {"token_embd_norm", offsetof(pe_model, output_norm), PE_KIND_NORM, false, PE_DIM_EMBD, PE_DIM_ONE, PE_EVERY_LAYER},
     PE_PRE_NORMS,
-    PE_GATED,
+    PE_DENSE_GATED,
+    PE_EXPERTS,
+    {"blk.%u.exp_probs_b", offsetof(pe_layer, expert_bias), PE_KIND_BIAS, false, PE_DIM_EXPERT, PE_DIM_ONE,
+     PE_EXPERT_LAYERS},
     ATTENTION("attn_q", q, PE_KIND_MATRIX, PE_DIM_EMBD, PE_DIM_Q),
     ATTENTION("attn_k", k, PE_KIND_MATRIX, PE_DIM_EMBD, PE_DIM_KV),
     ATTENTION("attn_v", v, PE_KIND_MATRIX, PE_DIM_EMBD, PE_DIM_KV),
@@ -32,5 +36,16 @@ const pe_arch pe_arch_lfm2 = {
     .activation = PE_SILU,
     .rope_split = true,
     .short_conv = true,
+    .rope_base = 1000000.0f,
+};
+
+extern const pe_arch pe_arch_lfm2moe;
+const pe_arch pe_arch_lfm2moe = {
+    .name = "lfm2moe",
+    PE_RULES,
+    .activation = PE_SILU,
+    .rope_split = true,
+    .short_conv = true,
+    .routing = PE_SIGMOID,
     .rope_base = 1000000.0f,
 };

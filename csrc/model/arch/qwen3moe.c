@@ -2,16 +2,7 @@
 #include "model/arch/rules.h"
 
 static const pe_tensor_rule rules[] = {
-    PE_EMBEDDINGS,
-    PE_ATTENTION,
-    PE_PRE_NORMS,
-    PE_QK_NORMS,
-    PE_MATRIX("ffn_gate_inp", router, PE_DIM_EMBD, PE_DIM_EXPERT),
-    {"blk.%u.ffn_gate_exps", offsetof(pe_layer, gate_exps), PE_KIND_STACK, false, PE_DIM_EMBD, PE_DIM_FF,
-     PE_EVERY_LAYER},
-    {"blk.%u.ffn_up_exps", offsetof(pe_layer, up_exps), PE_KIND_STACK, false, PE_DIM_EMBD, PE_DIM_FF, PE_EVERY_LAYER},
-    {"blk.%u.ffn_down_exps", offsetof(pe_layer, down_exps), PE_KIND_STACK, false, PE_DIM_FF, PE_DIM_EMBD,
-     PE_EVERY_LAYER},
+    PE_EMBEDDINGS, PE_ATTENTION, PE_PRE_NORMS, PE_QK_NORMS, PE_EXPERTS,
 };
 
 extern const pe_arch pe_arch_qwen3moe;
@@ -20,7 +11,7 @@ const pe_arch pe_arch_qwen3moe = {
     PE_RULES,
     .activation = PE_SILU,
     .rope_split = true,
-    .softmax_experts = true,
+    .routing = PE_SOFTMAX_BEST,
     .window_pattern = PE_ALL_LAYERS,
     .window_optional = true,
     .rope_base = 10000.0f,

@@ -24,8 +24,30 @@
         PE_MATRIX("attn_v", v, PE_DIM_EMBD, PE_DIM_KV), PE_MATRIX("attn_output", o, PE_DIM_Q, PE_DIM_EMBD)
 #define PE_FUSED_ATTENTION                                                                                             \
     PE_MATRIX("attn_qkv", qkv, PE_DIM_EMBD, PE_DIM_QKV), PE_MATRIX("attn_output", o, PE_DIM_Q, PE_DIM_EMBD)
+#define PE_MATRIX_OPTIONAL(name, field, in, out)                                                                       \
+    {"blk.%u." name, offsetof(pe_layer, field), PE_KIND_MATRIX, true, in, out, PE_EVERY_LAYER}
+/* Q, K and V in one matrix or in three */
+#define PE_ANY_ATTENTION                                                                                               \
+    PE_MATRIX_OPTIONAL("attn_q", q, PE_DIM_EMBD, PE_DIM_Q), PE_MATRIX_OPTIONAL("attn_k", k, PE_DIM_EMBD, PE_DIM_KV),   \
+        PE_MATRIX_OPTIONAL("attn_v", v, PE_DIM_EMBD, PE_DIM_KV),                                                       \
+        PE_MATRIX_OPTIONAL("attn_qkv", qkv, PE_DIM_EMBD, PE_DIM_QKV),                                                  \
+        PE_MATRIX("attn_output", o, PE_DIM_Q, PE_DIM_EMBD)
 #define PE_UP_DOWN PE_MATRIX("ffn_up", up, PE_DIM_EMBD, PE_DIM_FF), PE_MATRIX("ffn_down", down, PE_DIM_FF, PE_DIM_EMBD)
 #define PE_GATED   PE_MATRIX("ffn_gate", gate, PE_DIM_EMBD, PE_DIM_FF), PE_UP_DOWN
+#define PE_STACK(name, field, in, out)                                                                                 \
+    {"blk.%u." name, offsetof(pe_layer, field), PE_KIND_STACK, false, in, out, PE_EXPERT_LAYERS}
+#define PE_EXPERTS                                                                                                     \
+    {"blk.%u.ffn_gate_inp", offsetof(pe_layer, router), PE_KIND_MATRIX, false, PE_DIM_EMBD, PE_DIM_EXPERT,             \
+     PE_EXPERT_LAYERS},                                                                                                \
+        PE_STACK("ffn_gate_exps", gate_exps, PE_DIM_EMBD, PE_DIM_FF_EXPERT),                                           \
+        PE_STACK("ffn_up_exps", up_exps, PE_DIM_EMBD, PE_DIM_FF_EXPERT),                                               \
+        PE_STACK("ffn_down_exps", down_exps, PE_DIM_FF_EXPERT, PE_DIM_EMBD)
+/* the feed-forward of the layers that have no experts */
+#define PE_DENSE(name, field, in, out)                                                                                 \
+    {"blk.%u." name, offsetof(pe_layer, field), PE_KIND_MATRIX, false, in, out, PE_DENSE_LAYERS}
+#define PE_DENSE_GATED                                                                                                 \
+    PE_DENSE("ffn_gate", gate, PE_DIM_EMBD, PE_DIM_FF), PE_DENSE("ffn_up", up, PE_DIM_EMBD, PE_DIM_FF),                \
+        PE_DENSE("ffn_down", down, PE_DIM_FF, PE_DIM_EMBD)
 /* gate and up as one matrix, gate first */
 #define PE_FUSED_GATED                                                                                                 \
     PE_MATRIX("ffn_up", up, PE_DIM_EMBD, PE_DIM_FF_TWICE), PE_MATRIX("ffn_down", down, PE_DIM_FF, PE_DIM_EMBD)
