@@ -39,7 +39,7 @@ static pe_status find_arch(pe_model *model) {
                    name.data, known);
 }
 
-static uint64_t extent(const pe_config *c, pe_dim dim) {
+static uint64_t extent(const pe_config *c, unsigned dim) {
     switch (dim) {
     case PE_DIM_EMBD:
         return c->n_embd;

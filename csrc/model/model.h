@@ -116,15 +116,17 @@ typedef enum pe_tensor_kind {
     PE_KIND_BIAS    /* the same, of a name that ends in .bias */
 } pe_tensor_kind;
 
-/* One tensor of an architecture: where its name puts it, and the shape it must have. */
+/* One tensor of an architecture: where its name puts it, and the shape it must have. Small, and without pointers that
+ * the linker would have to relocate, since there are hundreds. */
 typedef struct pe_tensor_rule {
-    const char *name; /* without ".weight" or ".bias"; "%u" stands for the layer */
-    size_t field;     /* offset in pe_layer (names with %u) or pe_model */
-    pe_tensor_kind kind;
+    char name[28];  /* without ".weight" or ".bias"; "%u" stands for the layer */
+    uint16_t field; /* offset in pe_layer (names with %u) or pe_model */
+    uint8_t kind;   /* pe_tensor_kind */
     bool optional;
-    pe_dim in, out;
-    pe_layers layers;
+    uint8_t in, out; /* pe_dim */
+    uint8_t layers;  /* pe_layers */
 } pe_tensor_rule;
+_Static_assert(sizeof(pe_layer) < UINT16_MAX, "a rule's field is an offset of 16 bits");
 
 /* What tells one architecture from another, as data. See arch/<name>.c. */
 typedef struct pe_arch {
