@@ -40,8 +40,15 @@ MACROS = """\
 #define IQ3XXS(code, i) PLACED(4 + 8 * NUMBER(code, 3, i) + (NUMBER(code, 3, i) == 7) * 2, i)
 #define IQ3S(code, i) PLACED(1 + 2 * NUMBER(code, 3, i), i)
 #define FOUR(kind, code, i) (kind(code, i) | kind(code, i + 1) | kind(code, i + 2) | kind(code, i + 3))
-#define ROW4(kind, code) (uint32_t)FOUR(kind, code, 0),
-#define ROW8(kind, code) FOUR(kind, code, 0) | FOUR(kind, code, 4),
+#define ROW4(kind, code) (uint32_t)FOUR(kind, code, 0)
+#define ROW8(kind, code) (FOUR(kind, code, 0) | FOUR(kind, code, 4))
+
+#ifdef __wasm__ /* fetched by each visitor: the module has the codes, and makes the rows when it starts */
+#define GRID(name, bits, size) static const uint16_t pe_##name##_codes[size]
+#define X(code) code,
+#else
+#define GRID(name, bits, size) const uint##bits##_t pe_##name##_grid[size]
+#endif
 """
 
 
@@ -64,12 +71,37 @@ def table(name: str, kind: str, numbers: list[int]) -> list[str]:
         line += text
     width = KINDS[kind][1]
     return [
-        f"#define X(code) ROW{width}({kind}, code)",
-        f"const uint{8 * width}_t pe_{name}_grid[{len(numbers)}] = {{",
+        "#ifndef __wasm__",
+        f"#define X(code) ROW{width}({kind}, code),",
+        "#endif",
+        f"GRID({name}, {8 * width}, {len(numbers)}) = {{",
         *lines,
         line.rstrip(),
         "};",
+        "#ifndef __wasm__",
         "#undef X",
+        "#endif",
+        "",
+    ]
+
+
+def expansion(sizes: list[int]) -> list[str]:
+    """What makes the rows of codes, where the file has only those."""
+    names = [
+        (name, kind, 8 * KINDS[kind][1], size) for (name, kind, _), size in zip(GRIDS, sizes, strict=True)
+    ]
+    return [
+        "#ifdef __wasm__",
+        *(f"uint{bits}_t pe_{name}_grid[{size}];" for name, _, bits, size in names),
+        "",
+        "__attribute__((constructor)) static void expand(void) {",
+        *(
+            f"    for (size_t i = 0; i < {size}; i++) "
+            f"pe_{name}_grid[i] = ROW{bits // 8}({kind}, pe_{name}_codes[i]);"
+            for name, kind, bits, size in names
+        ),
+        "}",
+        "#endif",
         "",
     ]
 
@@ -82,8 +114,10 @@ def render() -> str:
         "// clang-format off",
         MACROS,
     ]
-    for name, kind, source in GRIDS:
-        lines += table(name, kind, codes(kind, source))
+    tables = [(name, kind, codes(kind, source)) for name, kind, source in GRIDS]
+    for name, kind, numbers in tables:
+        lines += table(name, kind, numbers)
+    lines += expansion([len(numbers) for _, _, numbers in tables])
     return "\n".join([*lines[:-1], "// clang-format on", ""])
 
 

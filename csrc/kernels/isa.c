@@ -47,7 +47,7 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 #include "kernels/tmpl/fit.h"
 #endif
 
-PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
+PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     if (is_rare(slot)) gemv_int(slot, y, w, row_bytes, n_rows, x);
 }
 #define PE_CALL_INT_gemv(slot)                                                                                         \
@@ -62,7 +62,7 @@ PE_ONCE void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, s
         y, y_stride, w, row_bytes, n_rows, x, scratch)
 #define PE_UNPACK_FLOAT(slot, lower)
 #define PE_UNPACK_INT(slot, lower)                                                                                     \
-    PE_ONCE void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,         \
+    PE_SMALL void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,        \
                                 size_t count) {                                                                        \
         unpack_groups(slot, true, panel, w, row_bytes, n_rows, g0, count);                                             \
     }                                                                                                                  \

@@ -1,8 +1,8 @@
 """What the WebAssembly build is held against: `python tests/web/reference.py OUT.json`.
 
-From the native build on its plain C kernels, which have the same operations as the module without relaxed SIMD:
-greedy tokens with the margin of each step, tokens drawn with a seed, an embedding. From `PYEDGE_REFS`, where it is:
-token ids of other tokenizers, and logits of transformers on tiny models.
+From the native build on its plain C kernels, which have the same operations as the module without relaxed
+SIMD: greedy tokens with the margin of each step, tokens drawn with a seed, an embedding. From `PYEDGE_REFS`,
+where it is: token ids of other tokenizers, and logits of transformers on tiny models.
 """
 
 from __future__ import annotations
@@ -47,8 +47,12 @@ def native() -> dict[str, Any]:
         return {
             "model": str(hub.resolve(MODEL)),
             "greedy": [run(model, ids, temperature=0) for ids in prompts()],
-            "drawn": [run(model, ids, temperature=1.0, seed=seed) for seed, ids in enumerate(prompts()[:2], 5)],
-            "penalised": run(model, prompts()[0], temperature=0.9, top_k=0, repeat_penalty=1.3, seed=2**63 + 11),
+            "drawn": [
+                run(model, ids, temperature=1.0, seed=seed) for seed, ids in enumerate(prompts()[:2], 5)
+            ],
+            "penalised": run(
+                model, prompts()[0], temperature=0.9, top_k=0, repeat_penalty=1.3, seed=2**63 + 11
+            ),
             "messages": messages,
             "template": model.apply_chat_template(messages),
             "text": text,

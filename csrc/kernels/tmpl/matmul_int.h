@@ -13,6 +13,12 @@ enum { MAX_BLOCK_GROUPS = 8 }; /* groups of 32 in the largest block */
 #else
 #define PE_ONCE static __attribute__((noinline, noclone))
 #endif
+/* Where a module is fetched by each visitor, what is not called for every token is made small. */
+#ifdef __wasm__
+#define PE_SMALL PE_ONCE __attribute__((minsize))
+#else
+#define PE_SMALL PE_ONCE
+#endif
 
 /* Types that few files have share one copy of each kernel, in which the switches are taken at run time. None of them
  * has mins. */
