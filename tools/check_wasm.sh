@@ -31,5 +31,5 @@ done
 
 .venv/bin/pyedge pull smollm2-135m-instruct >/dev/null
 .venv/bin/python tests/web/reference.py build/reference.json
-(cd wasm && npx tsc --noEmit && node --test --test-reporter=dot "test/*.test.mjs")
-(cd tests/web && npm ci --no-audit --no-fund --silent && node --test --test-reporter=dot "*.test.mjs")
+(cd wasm && npx tsc --noEmit && node --test --test-reporter=dot test/*.test.mjs)
+(cd tests/web && npm ci --no-audit --no-fund --silent && node --test --test-reporter=dot *.test.mjs)

@@ -63,7 +63,7 @@ PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, 
 #define PE_UNPACK_FLOAT(slot, lower)
 #define PE_UNPACK_INT(slot, lower)                                                                                     \
     PE_SMALL void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,        \
-                                size_t count) {                                                                        \
+                                 size_t count) {                                                                       \
         unpack_groups(slot, true, panel, w, row_bytes, n_rows, g0, count);                                             \
     }                                                                                                                  \
     PE_TURN_ROWS(slot, lower)
