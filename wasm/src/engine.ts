@@ -17,9 +17,9 @@ type LoadCall = Extract<Call, { kind: "load" }>;
 
 const ALIGN = 64;
 const SHARED_PIECE = 64; // tokens of a prompt evaluated at once, where an abort is seen before every layer
-const FEWEST = 16; // and where it is only seen in between: as many as take about PIECE_MS, but at least so many
+const FEWEST = 32; // and where it is only seen in between: as many as take about PIECE_MS, but so many as are not slower
 const MOST = 128;
-const PIECE_MS = 60;
+const PIECE_MS = 100;
 const LONGEST_LIST = 64;
 const MAX_CONTEXT = 4096; // positions by default: models say 32768 and more, and a page is no place for that
 
