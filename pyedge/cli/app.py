@@ -22,6 +22,7 @@ _GROUPS = {
     "imatrix": ("imatrix",),
     "verify": ("verify",),
     "convert": ("convert",),
+    "web": ("web",),
 }
 
 
