@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .PHONY: help try test bench native wheels lint format clean wasm
 
 BIN := .venv/bin
-SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
+SOURCES := $(shell find csrc pyedge -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml $(wildcard wasm/page/dist/sw.js)
 MARK ?= not slow
 PYTEST_ARGS ?=
 WHEELS_ARGS ?=
@@ -20,7 +20,7 @@ help:
 	@echo "make wheels wheels and native commands for x86-64, aarch64 and armv7l, glibc and musl, in dist/"
 	@echo "make bench  measure the Python door on this machine"
 	@echo "make lint   ruff, mypy and clang-format, checking only; make format mends"
-	@echo "make wasm   build the package for browsers and Node"
+	@echo "make wasm   build the package for browsers and Node, and the chat page of \`pyedge web\`"
 	@echo "make clean  remove .venv and build/"
 
 try: .venv/.installed
@@ -55,12 +55,13 @@ format: .venv/.installed-dev
 	@$(BIN)/ruff format .
 	@find csrc tests -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
-# The npm package, in wasm/dist: see wasm/build.sh about the compiler that it needs.
+# The npm package, in wasm/dist, and the chat page, in wasm/page/dist: see wasm/build.sh about the compiler that it needs.
 wasm:
 	@wasm/build.sh
+	@cd wasm/page && { [ -e node_modules/.package-lock.json ] || npm ci --no-audit --no-fund --silent; } && npm run --silent build
 
 clean:
-	rm -rf .venv build wasm/dist wasm/node_modules
+	rm -rf .venv build wasm/dist wasm/node_modules wasm/page/dist wasm/page/node_modules
 
 # ---- set-up, quick on repeat --------------------------------------------------------------------------------------
 
