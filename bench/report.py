@@ -180,7 +180,7 @@ def device_facts(row: Row) -> str:
 
 
 def report(rows: Sequence[Row]) -> str:
-    lines: list[str] = []
+    lines = ["# Results", "", "Made by `python bench/report.py` from the files beside it.", ""]
     devices: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         devices[row["device"]].append(row)
@@ -227,6 +227,7 @@ def plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     except ImportError:
         sys.exit("plots need matplotlib: pip install 'pyedge[plots]'")
     matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "pyedge"})  # small, and the same again
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
