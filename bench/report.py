@@ -227,7 +227,7 @@ def plots(rows: Sequence[Row], folder: Path) -> list[Path]:
     except ImportError:
         sys.exit("plots need matplotlib: pip install 'pyedge[plots]'")
     matplotlib.use("Agg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "pyedge"})  # small, and the same again
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "pyedge"})  # small, the same again
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
