@@ -179,8 +179,9 @@ def device_facts(row: Row) -> str:
     return "; ".join(str(fact) for fact in facts if fact)
 
 
-def report(rows: Sequence[Row]) -> str:
+def report(rows: Sequence[Row], notes: str = "") -> str:
     lines = ["# Results", "", "Made by `python bench/report.py` from the files beside it.", ""]
+    lines += [notes.strip(), ""] if notes.strip() else []
     devices: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         devices[row["device"]].append(row)
@@ -316,7 +317,8 @@ def main() -> None:
     rows = read(options.folder)
     if not rows:
         sys.exit(f"{options.folder} has no results (*.json, as `pyedge bench -o json` prints them)")
-    text = report(rows)
+    notes = options.folder / "NOTES.md"  # what a reader should know about how these were taken
+    text = report(rows, notes.read_text(encoding="utf-8") if notes.exists() else "")
     if options.out:
         options.out.write_text(text, encoding="utf-8")
     else:
