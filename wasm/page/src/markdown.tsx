@@ -48,7 +48,7 @@ function block(token: Token): ComponentChildren {
     case "heading": {
       // The page has headings of its own: those of an answer come below them.
       const { depth, tokens } = token as Tokens.Heading;
-      const Level = `h${Math.min(depth + 2, 6)}` as "h3";
+      const Level = `h${Math.min(depth + 1, 6)}` as "h2";
       return <Level class={`h${Math.min(depth, 4)}`}>{inlines(tokens)}</Level>;
     }
     case "code": {

@@ -112,12 +112,15 @@ function Row({ model }: { model: CatalogueModel }) {
   const facts = [model.bytes ? bytesText(model.bytes) : "", place, model.licence ?? ""].filter(Boolean);
   return (
     <li>
-      <button type="button" class="model" aria-label={t("loadNamed", { name: model.name })} disabled={!features.usable || loaded} onClick={() => void choose(originOf(model))}>
+      <button type="button" class="model" disabled={!features.usable || loaded} onClick={() => void choose(originOf(model))}>
         <span class={`badge ${stored || model.local ? "near" : ""}`}>
           <Icon name={loaded ? "check" : stored || model.local ? "model" : "save"} />
         </span>
         <span class="model-text">
-          <b>{model.name}</b>
+          <b>
+            <span class="sr-only">{t("load")} </span>
+            {model.name}
+          </b>
           {model.about && <span>{localised(model.about)}</span>}
           <span class="faint">{facts.join(" · ")}</span>
         </span>

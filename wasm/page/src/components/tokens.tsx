@@ -114,7 +114,8 @@ function Choices({ token, busy, onContinue }: { token: Answer["tokens"][number];
         return (
           <li key={id} class={taken ? "taken" : ""}>
             {possible ? (
-              <button type="button" onClick={() => onContinue(choice)} title={t("tokenContinue", { token: visible(text) })} aria-label={`${t("tokenContinue", { token: visible(text) })}, ${percentText(probability)}`}>
+              <button type="button" onClick={() => onContinue(choice)} title={`${t("tokenContinue")} ${visible(text)}`}>
+                <span class="sr-only">{t("tokenContinue")} </span>
                 {line}
               </button>
             ) : (

@@ -20,7 +20,7 @@ export function Conversation() {
   const scroller = useRef<HTMLDivElement>(null);
   const follow = useRef(true);
   const away = useSignal(false);
-  const { id, turns } = current.value;
+  const { id, title, turns } = current.value;
   const bottom = () => scroller.current?.scrollTo({ top: scroller.current.scrollHeight });
   useLayoutEffect(() => {
     follow.current = true;
@@ -37,6 +37,7 @@ export function Conversation() {
   };
   return (
     <div class="scroller" ref={scroller} onScroll={moved} tabIndex={-1}>
+      <h1 class="sr-only">{title || t("untitled")}</h1>
       <ol class="turns" lang={language.value}>
         {turns.map((turn, at) =>
           turn.role === "user" ? (
