@@ -31,6 +31,8 @@ static inline vi vq_dot(vq w, const int16_t *x) {
 }
 static inline vr vr_sum(const vi p[PE_ROWS]) { return pe_sum_rows(p); }
 
+enum { PE_BLOCK_TOKENS = 4 }; /* that are multiplied at once */
+
 /* ---- products with several tokens: rows in the lanes ------------------------------------------------------------- */
 
 /* Four rows of a group as columns of four bytes: [8, 4, 4]. */

@@ -21,8 +21,16 @@ typedef struct vq {
     } while (0)
 
 static inline int16x8_t pe_widen(uint8x8_t bytes) { return vreinterpretq_s16_u16(vmovl_u8(bytes)); }
-static inline vq vq_load_u8(const uint8_t *p) { PE_FOUR(pe_widen(vld1_u8(p + 8 * i))); }
-static inline vq vq_load_s8(const uint8_t *p) { PE_FOUR(vmovl_s8(vreinterpret_s8_u8(vld1_u8(p + 8 * i)))); }
+static inline vq vq_load_u8(const uint8_t *p) {
+    const uint8x16_t a = vld1q_u8(p), b = vld1q_u8(p + 16);
+    return (vq){
+        {pe_widen(vget_low_u8(a)), pe_widen(vget_high_u8(a)), pe_widen(vget_low_u8(b)), pe_widen(vget_high_u8(b))}};
+}
+static inline vq vq_load_s8(const uint8_t *p) {
+    const int8x16_t a = vreinterpretq_s8_u8(vld1q_u8(p)), b = vreinterpretq_s8_u8(vld1q_u8(p + 16));
+    return (vq){
+        {vmovl_s8(vget_low_s8(a)), vmovl_s8(vget_high_s8(a)), vmovl_s8(vget_low_s8(b)), vmovl_s8(vget_high_s8(b))}};
+}
 static inline vq vq_load_nibbles(const uint8_t *p) {
     const uint8x16_t bytes = vld1q_u8(p), low = vandq_u8(bytes, vdupq_n_u8(15)), high = vshrq_n_u8(bytes, 4);
     return (vq){{pe_widen(vget_low_u8(low)), pe_widen(vget_high_u8(low)), pe_widen(vget_low_u8(high)),
@@ -90,6 +98,8 @@ static inline vi vq_dot(vq w, const int16_t *x) {
     return acc;
 }
 static inline vr vr_sum(const vi p[PE_ROWS]) { return pe_sum_rows(p); }
+
+enum { PE_BLOCK_TOKENS = 4 }; /* that are multiplied at once */
 
 /* ---- products with several tokens: rows in the lanes ------------------------------------------------------------- */
 

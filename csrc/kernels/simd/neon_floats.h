@@ -40,6 +40,8 @@ static inline vf vf_ldexp(vf a, vf n) {
 
 #if defined(__aarch64__)
 
+#define PE_ROW_SETS 2 /* of the 32 registers, two sets of rows fill most */
+
 static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 static inline vf vf_div(vf a, vf b) { return vdivq_f32(a, b); }
 static inline vf vf_round(vf a) { return vrndnq_f32(a); }
@@ -129,20 +131,34 @@ static inline vr vr_fma(vr a, vr b, vr c) { return vf_fma(a, b, c); }
 static inline void vr_store(float *p, vr a) { vst1q_f32(p, a); }
 /* The half at `offset` of each row. */
 static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
+#if defined(__aarch64__) /* loads of a lane need a register for each address */
+    return pe_from_halves(
+        vcreate_u16((uint64_t)pe_load_u16(p[0] + offset) | (uint64_t)pe_load_u16(p[1] + offset) << 16 |
+                    (uint64_t)pe_load_u16(p[2] + offset) << 32 | (uint64_t)pe_load_u16(p[3] + offset) << 48));
+#else
     uint16x4_t h = vdup_n_u16(0);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[0] + offset), h, 0);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[1] + offset), h, 1);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[2] + offset), h, 2);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[3] + offset), h, 3);
     return pe_from_halves(h);
+#endif
+}
+static inline uint64_t pe_words(const uint8_t *low, const uint8_t *high) {
+    return pe_load_u32(low) | (uint64_t)pe_load_u32(high) << 32;
 }
 /* Two neighbouring halves of each row: first into a, second into b. */
 static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offset, vr *a, vr *b) {
+#if defined(__aarch64__)
+    const uint64_t first = pe_words(p[0] + offset, p[1] + offset), second = pe_words(p[2] + offset, p[3] + offset);
+    const uint32x4_t pairs = vcombine_u32(vcreate_u32(first), vcreate_u32(second));
+#else
     uint32x4_t pairs = vdupq_n_u32(0);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[0] + offset), pairs, 0);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[1] + offset), pairs, 1);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[2] + offset), pairs, 2);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[3] + offset), pairs, 3);
+#endif
     *a = pe_from_halves(vmovn_u32(pairs));
     *b = pe_from_halves(vshrn_n_u32(pairs, 16));
 }

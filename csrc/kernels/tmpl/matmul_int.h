@@ -125,50 +125,68 @@ typedef struct pe_type_kernels {
  * what comes PREFETCH_BYTES later is asked for by hand, in the order of addresses, evenly over the groups. */
 enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
 
+/* PE_ROW_SETS: how many times PE_ROWS rows are taken at once, so that they share what is loaded of the activations. */
+#ifndef PE_ROW_SETS
+#define PE_ROW_SETS 1
+#endif
+
 PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
+    enum { STEP_ROWS = PE_ROWS * PE_ROW_SETS };
     const type_facts facts = facts_of(slot);
     const size_t mins = facts.mins;
     const size_t block_groups = facts.block_elements / PE_GROUP, blocks = x->n / facts.block_elements;
-    const size_t step_bytes = PE_ROWS * PE_GROUP * facts.block_bytes / facts.block_elements;
+    const size_t step_bytes = STEP_ROWS * PE_GROUP * facts.block_bytes / facts.block_elements;
     for (size_t i = 0; i < PREFETCH_BYTES && i < n_rows * row_bytes; i += CACHE_LINE) vs_prefetch(w + i);
-    for (size_t r0 = 0; r0 < n_rows; r0 += PE_ROWS) {
-        const uint8_t *rows[PE_ROWS]; /* past the end: the last row again, its result is dropped */
-        for (size_t r = 0; r < PE_ROWS; r++) rows[r] = w + (r0 + r < n_rows ? r0 + r : n_rows - 1) * row_bytes;
-        vr acc = vr_zero();
+    for (size_t r0 = 0; r0 < n_rows; r0 += STEP_ROWS) {
+        const uint8_t *rows[STEP_ROWS]; /* past the end: the last row again, its result is dropped */
+        for (size_t r = 0; r < STEP_ROWS; r++) rows[r] = w + (r0 + r < n_rows ? r0 + r : n_rows - 1) * row_bytes;
+        vr acc[PE_ROW_SETS];
+        PE_UNROLL(2)
+        for (size_t s = 0; s < PE_ROW_SETS; s++) acc[s] = vr_zero();
         const uint8_t *later = rows[0] + PREFETCH_BYTES;
         for (size_t b = 0; b < blocks; b++) {
-            vr d[MAX_BLOCK_GROUPS], m[2 * MAX_BLOCK_GROUPS];
-            row_scales_of(slot, rows, b, d, m);
+            vr d[PE_ROW_SETS][MAX_BLOCK_GROUPS], m[PE_ROW_SETS][2 * MAX_BLOCK_GROUPS];
+            PE_UNROLL(2)
+            for (size_t s = 0; s < PE_ROW_SETS; s++) row_scales_of(slot, rows + s * PE_ROWS, b, d[s], m[s]);
             for (size_t j = 0; j < block_groups; j++, later += step_bytes) {
                 const size_t g = b * block_groups + j;
                 for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
                 const int16_t *q = x->q + g * PE_GROUP;
-                vi partial[PE_ROWS];
-                if (is_rare(slot)) {
-                    rare_dots(slot, partial, rows, g, q);
-                } else {
+                const float s0 = mins ? x->sum[2 * g] : 0, s1 = mins ? x->sum[2 * g + 1] : 0;
+                PE_UNROLL(2)
+                for (size_t s = 0; s < PE_ROW_SETS; s++) {
+                    const uint8_t *const *set = rows + s * PE_ROWS;
+                    vi partial[PE_ROWS];
+                    if (is_rare(slot)) {
+                        rare_dots(slot, partial, set, g, q);
+                    } else {
 #ifdef PE_ROW_PAIRS
-                    PE_UNROLL(8)
-                    for (size_t r = 0; r < PE_ROWS; r += 2)
-                        partial[r / 2] = vq_dot_pair(weights_of(slot, rows[r], g), weights_of(slot, rows[r + 1], g), q);
+                        PE_UNROLL(8)
+                        for (size_t r = 0; r < PE_ROWS; r += 2)
+                            partial[r / 2] =
+                                vq_dot_pair(weights_of(slot, set[r], g), weights_of(slot, set[r + 1], g), q);
 #else
-                    PE_UNROLL(8)
-                    for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, rows[r], g), q);
+                        PE_UNROLL(8)
+                        for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, set[r], g), q);
 #endif
+                    }
+                    acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(x->scale[g])), acc[s]);
+                    if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
+                    if (mins == 2)
+                        acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
                 }
-                acc = vr_fma(vr_sum(partial), vr_mul(d[j], vr_set1(x->scale[g])), acc);
-                if (mins == 1) acc = vr_fma(m[j], vr_set1(x->sum[2 * g] + x->sum[2 * g + 1]), acc);
-                if (mins == 2)
-                    acc =
-                        vr_fma(m[2 * j + 1], vr_set1(x->sum[2 * g + 1]), vr_fma(m[2 * j], vr_set1(x->sum[2 * g]), acc));
             }
         }
-        if (r0 + PE_ROWS <= n_rows) {
-            vr_store(y + r0, acc);
-        } else {
-            float tail[PE_ROWS];
-            vr_store(tail, acc);
-            memcpy(y + r0, tail, (n_rows - r0) * sizeof *y);
+        PE_UNROLL(2)
+        for (size_t s = 0; s < PE_ROW_SETS; s++) {
+            const size_t r = r0 + s * PE_ROWS;
+            if (r + PE_ROWS <= n_rows) {
+                vr_store(y + r, acc[s]);
+            } else if (r < n_rows) {
+                float tail[PE_ROWS];
+                vr_store(tail, acc[s]);
+                memcpy(y + r, tail, (n_rows - r) * sizeof *y);
+            }
         }
     }
 }

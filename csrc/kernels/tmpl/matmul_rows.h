@@ -6,9 +6,9 @@
 enum {
     PE_TILE_TOKENS = 1, /* any number of tokens is a whole number of tiles */
     PE_ACT_PARTS = 1,
-    PE_AT_ONCE = 8,    /* groups that are packed at once: whole blocks of every type */
-    BLOCK_ROWS = 8,    /* rows that are multiplied at once: two packs */
-    ROUND_TOKENS = 64, /* tokens whose sums wait together */
+    PE_AT_ONCE = 8,     /* groups that are packed at once: whole blocks of every type */
+    BLOCK_ROWS = 8,     /* rows that are multiplied at once: two packs */
+    ROUND_TOKENS = 128, /* tokens whose sums wait together */
 };
 
 typedef struct pe_panel { /* of PE_AT_ONCE groups */
@@ -92,7 +92,7 @@ PE_INLINE void multiply_panel(size_t mins, bool scaled, gemm_room *room, size_t 
                               const pe_act *x, size_t first, size_t end) {
     for (size_t t = first; t < end;) {
         float (*sums)[PE_PANEL_ROWS] = room->sums + t - first;
-        const size_t left = end - t, T = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        const size_t left = end - t, T = left >= 4 && PE_BLOCK_TOKENS == 4 ? 4 : left >= 2 ? 2 : 1;
         for (size_t r0 = 0; r0 < n_rows; r0 += BLOCK_ROWS) {
             if (T == 4)
                 multiply_block(4, mins, scaled, &room->panel, r0, g0, count, x, t, sums);
