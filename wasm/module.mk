@@ -21,7 +21,9 @@ FLAGS_wasmrelaxed := -msimd128 -mrelaxed-simd
 THREADS_single :=
 THREADS_threads := -pthread
 
-FUNCTIONS := $(shell sed 's/#.*//' wasm/exports.txt)
+# Those that the core has: a build without a part of it goes without its functions, and the library says so.
+FUNCTIONS := $(shell for name in `cat wasm/exports.txt`; do \
+  ! grep -qw $$name csrc/pyedge.h csrc/bind/wasm.c || echo $$name; done)
 EXPORTS := $(shell printf '_%s,' $(FUNCTIONS))_malloc,_free,_realloc
 LINK := -Os -sEXPORTED_FUNCTIONS=$(EXPORTS) -sEXPORTED_RUNTIME_METHODS=wasmMemory \
   -sALLOW_MEMORY_GROWTH=1 -sMAXIMUM_MEMORY=4GB -sINITIAL_MEMORY=4MB -sSTACK_SIZE=512KB -sFILESYSTEM=0 \

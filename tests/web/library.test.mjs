@@ -25,8 +25,9 @@ function host() {
     const name = pathname.replace(/^\/plain/, "");
     if (name === "/favicon.ico") return response.writeHead(204).end();
     if (name === "/") return response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end("<!doctype html><title>host</title>");
+    const lora = /^\/lora\/(\w+)\/([\w.]+)$/.exec(name);
     const tiny = (references?.tiny ?? []).find((one) => name === `/${one.name}.gguf`);
-    const file = /^\/model.*\.gguf$/.test(name) ? native.model : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : resolve(root, `wasm${name}`);
+    const file = /^\/model.*\.gguf$/.test(name) ? native.model : lora ? resolve(references.adapters.sources[lora[1]], "..", lora[2]) : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : resolve(root, `wasm${name}`);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404, headers).end();
     const bytes = readFileSync(file);
     const first = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
@@ -135,6 +136,15 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
         }
       }
     }, references);
+  });
+
+  it("puts adapters on and off", { skip: references?.adapters ? false : "needs PYEDGE_REFS and a build with adapters" }, async () => {
+    await within("/", async (adapters) => {
+      const model = await PyEdge.load(new URL("model.gguf", location.href), { context: 512 });
+      const sources = Object.fromEntries(Object.keys(adapters.sources).map((name) => [name, new URL(`lora/${name}/${adapters.sources[name].split("/").pop()}`, location.href)]));
+      await same.adapters(model, { ...adapters, sources });
+      await model.close();
+    }, references.adapters);
   });
 
   it("keeps a file, and reads it again without the network", async () => {

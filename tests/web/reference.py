@@ -65,6 +65,23 @@ def native() -> dict[str, Any]:
         }
 
 
+def lora_runs(folder: pathlib.Path) -> dict[str, Any]:
+    lora = json.loads((folder / "lora/references.json").read_text(encoding="utf-8"))
+    answers = {}
+    for run, name in (("neko@1", "neko"), ("pirate@1", "pirate")):
+        peer = lora["results"][run]["p0"]["transformers"]  # on full weights: our file has fewer bits
+        sure = next((i for i, margin in enumerate(peer["margin"]) if margin < 1), len(peer["margin"]))
+        answers[name] = [id for id in peer["ids"][:sure] if id != lora["eos"]][:16]
+    return {
+        "prompt": lora["prompts"]["p0"]["ids"],
+        "answers": answers,
+        "sources": {
+            "neko": str(folder / "lora/adapters/neko/adapter_model.safetensors"),
+            "pirate": str(folder / "lora/adapters/pirate.gguf"),
+        },
+    }
+
+
 def references(folder: pathlib.Path) -> dict[str, Any]:
     with np.load(folder / "tok/mixed_smollm2-135m.npz") as ids:
         tokens = {name: ids[name].tolist() for name in ("plain", "add_special", "parse_special")}
@@ -79,7 +96,8 @@ def references(folder: pathlib.Path) -> dict[str, Any]:
                     "logits": data["hf_0"][-1].tolist(),
                 }
             )
-    return {"mixed": str(folder / "tok/mixed.txt"), "tokens": tokens, "tiny": tiny}
+    adapters = lora_runs(folder) if hasattr(pyedge.Model, "load_lora") else None
+    return {"adapters": adapters, "mixed": str(folder / "tok/mixed.txt"), "tokens": tokens, "tiny": tiny}
 
 
 def main() -> None:

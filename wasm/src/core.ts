@@ -371,6 +371,32 @@ export class Core {
     return [drafted ?? 0, accepted ?? 0];
   }
 
+  // ---- adapters ----
+
+  /** `config`: the text of adapter_config.json, for safetensors. The memory is not needed afterwards. */
+  openAdapter(model: Pointer, at: Pointer, size: number, config: Uint8Array | null): Pointer {
+    if (!config) return this.made("pe_adapter_open_memory", model, at, size, 0, 0);
+    return this.lend(config, (text) => this.made("pe_adapter_open_memory", model, at, size, text, config.length));
+  }
+  releaseAdapter(adapter: Pointer): void {
+    this.call("pe_adapter_release", adapter);
+  }
+  adapterInfo(adapter: Pointer): { rank: number; bytes: number } {
+    // pe_adapter_info: a pointer, two 32-bit numbers, then 64-bit ones: values, bytes
+    this.call("pe_adapter_get_info", adapter, this.scratch);
+    return { rank: this.pointer(this.scratch + 4), bytes: this.pointer(this.scratch + 24) };
+  }
+  /** Exactly these, in place of what was attached. */
+  setAdapters(session: Pointer, set: { adapter: Pointer; scale: number }[]): void {
+    const handles = Uint32Array.from(set, ({ adapter }) => adapter);
+    const scales = Float32Array.from(set, ({ scale }) => scale);
+    this.lend(new Uint8Array(handles.buffer), (at) =>
+      this.lend(new Uint8Array(scales.buffer), (values) =>
+        this.check("pe_session_set_adapters", session, at, values, set.length),
+      ),
+    );
+  }
+
   // ---- sampling ----
 
   createSampler(o: {

@@ -6,8 +6,8 @@
 import { AdapterError, ContextOverflowError, UnsupportedError } from "./errors.js";
 import { Cancelled, Core, LARGEST_MODEL, TOKEN_CONTROL, TOKEN_END } from "./core.js";
 import type { ModelFields, Pointer } from "./core.js";
-import type { Call, Prompt, Results, WireGenerate, WireLora } from "./protocol.js";
-import { readAll } from "./source.js";
+import type { Call, Prompt, Results, WireGenerate, WireLora, WirePart } from "./protocol.js";
+import { nameOf, readAll } from "./source.js";
 import type { Loading, Target } from "./source.js";
 import { ChatTemplate, plainText } from "./template.js";
 import { TextStream } from "./stream.js";
@@ -63,7 +63,10 @@ class Room implements Target {
 
 export class Engine {
   private template: ChatTemplate | null | undefined;
-  private adapters = new Map<string, { handle: Pointer; room: Room; info: LoraInfo }>();
+  private readonly adapters = new Map<string, { handle: Pointer; info: LoraInfo }>();
+  /** The set that is attached, and the one that the session's tokens were evaluated with. */
+  private attached = "[]";
+  private evaluatedWith = "[]";
 
   private constructor(
     readonly core: Core,
@@ -184,6 +187,12 @@ export class Engine {
     core.rewind(session, keep);
     let piece = this.shared ? SHARED_PIECE : FEWEST;
     for (let at = keep; at < ids.length; ) {
+      if (this.evaluatedWith !== this.attached) {
+        // Other adapters: everything anew, in pieces, so that it can be ended as well.
+        core.rewind(session, 0);
+        this.evaluatedWith = this.attached;
+        at = keep = 0;
+      }
       const some = ids.slice(at, at + piece);
       const before = performance.now();
       core.advance(session, some);
@@ -247,6 +256,7 @@ export class Engine {
       if (options.maxTokens === 0) return last({ text: "", token: null, logprob: null }, "length");
       for (let step = 1, pending = -1; ; step++) {
         const before = performance.now();
+        if (this.evaluatedWith !== this.attached) await this.advanceTo(core.sessionTokens(session), signal);
         if (pending >= 0) core.step(session, pending, Math.min(options.lookup, options.maxTokens - step));
         const { id, logprob } = core.sample(session, sampler);
         const now = performance.now();
@@ -331,17 +341,74 @@ export class Engine {
 
   // ---- adapters ----
 
-  loadLora(name: string): Promise<LoraInfo> {
-    return Promise.reject(new UnsupportedError(`this build cannot read adapters yet ('${name}')`));
+  /** Read an adapter. The parts of one of PEFT are the safetensors file and its adapter_config.json, in any order; the
+   * latter is looked for beside an address or path where it is not given. */
+  async loadLora(call: Extract<Call, { kind: "loadLora" }>, loading: Loading): Promise<LoraInfo> {
+    const { core } = this;
+    if (this.adapters.has(call.name))
+      throw new AdapterError(`there is an adapter '${call.name}' already: unload that first, or take another name`);
+    const isConfig = (part: WirePart): boolean => /\.json$/i.test(nameOf(part).split(/[?#]/)[0] ?? "");
+    let config = call.parts.filter(isConfig);
+    const room = new Room(core);
+    const configRoom = new Room(core);
+    try {
+      const { parts } = await readAll(call.parts.filter((part) => !isConfig(part)), room, call.fetch, loading);
+      const size = parts.reduce((sum, part) => sum + part.size, 0);
+      const [first] = call.parts;
+      // safetensors: eight bytes of length, then JSON
+      if (!config.length && size > 8 && room.view(8, 1)[0] === 0x7b && typeof first === "string")
+        config = [first.replace(/[^/]*$/, "adapter_config.json")];
+      let text: Uint8Array | null = null;
+      if (config.length) {
+        const read = await readAll(config, configRoom, { ...call.fetch, sha256: null }, loading);
+        text = configRoom.view(0, read.parts[0]?.size ?? 0).slice();
+      }
+      const handle = core.openAdapter(this.model, room.at, size, text);
+      const info: LoraInfo = { name: call.name, scale: 0, ...core.adapterInfo(handle) };
+      this.adapters.set(call.name, { handle, info });
+      if (call.scale) this.setLora({ ...this.attachedNow(), [call.name]: call.scale });
+      return info;
+    } finally {
+      room.free();
+      configRoom.free();
+    }
   }
+
   unloadLora(name: string): void {
-    throw new AdapterError(`there is no adapter '${name}': loaded are ${[...this.adapters.keys()].join(", ") || "none"}`);
+    const { handle, info } = this.adapter(name);
+    if (info.scale) {
+      const set = this.attachedNow();
+      delete set[name];
+      this.setLora(set);
+    }
+    this.adapters.delete(name);
+    this.core.releaseAdapter(handle);
   }
+
   setLora(set: Record<string, number>): void {
-    for (const name of Object.keys(set))
-      if (!this.adapters.has(name)) throw new AdapterError(`there is no adapter '${name}'`);
+    const wanted = Object.entries(set).map(([name, scale]) => ({ ...this.adapter(name), scale }));
+    this.core.setAdapters(
+      this.session,
+      wanted.filter(({ scale }) => scale !== 0).map(({ handle, scale }) => ({ adapter: handle, scale })),
+    );
+    for (const { info } of this.adapters.values()) info.scale = set[info.name] ?? 0;
+    this.attached = JSON.stringify(Object.entries(this.attachedNow()).sort());
   }
+
+  private adapter(name: string): { handle: Pointer; info: LoraInfo } {
+    const found = this.adapters.get(name);
+    if (found) return found;
+    throw new AdapterError(
+      `there is no adapter '${name}': loaded are ${[...this.adapters.keys()].join(", ") || "none, use loadLora() first"}`,
+    );
+  }
+
+  private attachedNow(): Record<string, number> {
+    const all = [...this.adapters.values()].filter(({ info }) => info.scale !== 0);
+    return Object.fromEntries(all.map(({ info }) => [info.name, info.scale]));
+  }
+
   loras(): LoraInfo[] {
-    return [...this.adapters.values()].map(({ info }) => info);
+    return [...this.adapters.values()].map(({ info }) => ({ ...info }));
   }
 }

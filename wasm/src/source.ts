@@ -337,7 +337,7 @@ class Reader {
 
 class Dropped extends Error {}
 
-function nameOf(part: WirePart): string {
+export function nameOf(part: WirePart): string {
   if (typeof part === "string") return part;
   return part instanceof Uint8Array ? "the file" : ((part as Partial<File>).name ?? "the file");
 }

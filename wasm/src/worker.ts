@@ -67,7 +67,7 @@ async function answer(call: Request, signal: AbortSignal): Promise<Results[Reque
     case "loras":
       return opened().loras();
     case "loadLora":
-      return opened().loadLora(call.name);
+      return opened().loadLora(call, loading);
     case "unloadLora":
       return void opened().unloadLora(call.name);
     case "setLora":

@@ -148,3 +148,31 @@ export async function wrongCalls(model, library) {
   gone.abort();
   await rejects("an aborted load", library.PyEdge.load(empty, { signal: gone.signal }), "AbortError", /abort/i);
 }
+
+/** Adapters change the answer, and only while they are attached; between two tokens too. */
+export async function adapters(model, { sources, prompt, answers }) {
+  const options = { temperature: 0, maxTokens: 16 };
+  const answer = async (lora) => (await model.complete(prompt, { ...options, lora }).completion()).tokens;
+  const base = await answer(null);
+  for (const [name, source] of Object.entries(sources)) {
+    const info = await model.loadLora(name, source);
+    holds("facts of the adapter", info.rank > 0 && info.bytes > 0 && info.scale === 0, JSON.stringify(info));
+    const tokens = await answer(name);
+    check(`with ${name}`, tokens.slice(0, answers[name].length), answers[name]);
+    check("attached", (await model.loras()).find((one) => one.name === name).scale, 1);
+    check(`without ${name}`, await answer(null), base);
+  }
+  const [first] = Object.keys(sources);
+  const seen = [];
+  for await (const piece of model.complete(prompt, { ...options, maxTokens: 12 })) {
+    seen.push(piece.token);
+    if (seen.length === 4) await model.setLora({ [first]: 1 });
+  }
+  check("before the change", seen.slice(0, 4), base.slice(0, 4));
+  holds("it goes on", seen.length > 4);
+  await rejects("a name twice", model.loadLora(first, sources[first]), "AdapterError", /already/);
+  await rejects("no adapter", model.loadLora("broken", new Uint8Array(100)), "AdapterError", /./);
+  for (const name of Object.keys(sources)) await model.unloadLora(name);
+  check("none is left", await model.loras(), []);
+  check("without any", await answer(undefined), base);
+}

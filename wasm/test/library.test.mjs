@@ -51,6 +51,12 @@ describe("references", { skip: skip || (references ? false : "needs PYEDGE_REFS"
     assert.deepEqual(await model.tokenize(text, { addSpecial: false, parseSpecial: true }), references.tokens.parse_special);
     await model.close();
   });
+  for (const module of modules)
+    it(`puts adapters on and off with ${module}`, { skip: references?.adapters ? false : "this build has no adapters" }, async () => {
+      const model = await PyEdge.load(native.model, { module, context: 512 });
+      await same.adapters(model, references.adapters);
+      await model.close();
+    });
   for (const tiny of references?.tiny ?? [])
     it(`has the logits of ${tiny.name}`, async () => {
       const model = await PyEdge.load(tiny.file, { kvType: "f32" });
