@@ -269,6 +269,46 @@ PE_API uint64_t pe_session_token_bytes(const pe_session *session, uint32_t posit
  * it takes bounds that of a token. *sum (may be NULL) is the sum, modulo 2^64, of the bytes as 64-bit words. */
 PE_API pe_status pe_session_read_weights(pe_session *session, uint64_t *sum);
 
+/* ---- adapters --------------------------------------------------------------------------------------------------- */
+
+/* A LoRA adapter for one model: immutable, counted by reference, attached to any number of sessions. The base weights
+ * are never touched. Read from a folder of PEFT (adapter_config.json and adapter_model.safetensors), a safetensors file
+ * with adapter_config.json beside it, a GGUF adapter, or an adapter of Nano; the format is told by the content. */
+typedef struct pe_adapter pe_adapter;
+
+typedef struct pe_adapter_info {
+    const char *format;  /* "PEFT", "GGUF", "Nano" */
+    uint32_t rank;       /* the largest */
+    uint32_t n_targets;  /* tensors of the model that it changes */
+    uint64_t n_params;   /* its own values */
+    uint64_t bytes;      /* of memory that it takes */
+    uint32_t n_sessions; /* that it is attached to now */
+} pe_adapter_info;
+
+/* Everything is checked: an adapter that opens fits the model. The files are not needed afterwards. Failures are
+ * PE_ERR_IO (a file), PE_ERR_FORMAT (it contradicts its format or does not fit the model) and PE_ERR_UNSUPPORTED. */
+PE_API pe_status pe_adapter_open(pe_model *model, const char *path, pe_adapter **out);
+/* The same from bytes, which are not needed afterwards: of a safetensors file with the text of its adapter_config.json,
+ * or of the other formats with config NULL. */
+PE_API pe_status pe_adapter_open_memory(pe_model *model, const void *data, size_t size, const char *config,
+                                        size_t config_size, pe_adapter **out);
+PE_API void pe_adapter_retain(pe_adapter *adapter);
+PE_API void pe_adapter_release(pe_adapter *adapter); /* sessions that it is attached to keep it */
+PE_API void pe_adapter_get_info(const pe_adapter *adapter, pe_adapter_info *out);
+/* Attach exactly these adapters [n] with these scales [n], finite, of any sign, in place of what was attached; n 0:
+ * none. An adapter with scale 0 is not attached; the order does not matter. One that replaces whole tensors
+ * (modules_to_save) takes scale 1 only. Tokens that the session holds are evaluated anew, all at once, by the next call
+ * that needs them, unless the set is again the one that they were evaluated with. On failure nothing changes. */
+PE_API pe_status pe_session_set_adapters(pe_session *session, pe_adapter *const *adapters, const float *scales,
+                                         size_t n);
+/* Of all changes of adapters so far: tokens evaluated anew, and the seconds that took. */
+PE_API void pe_session_reevaluated(const pe_session *session, uint64_t *tokens, double *seconds);
+/* One of the changes of an adapter, to be merged into the tensor of the model that it belongs to: rows first..end-1 of
+ * scale * B A are added to `rows` [end - first, n_in]; a replacement is written over them. `index` counts the targets;
+ * *tensor is the tensor's name, valid as long as the adapter. rows NULL: the name alone. */
+PE_API pe_status pe_adapter_merge(const pe_adapter *adapter, size_t index, float scale, size_t first, size_t end,
+                                  float *rows, const char **tensor);
+
 /* ---- sampling --------------------------------------------------------------------------------------------------- */
 
 typedef struct pe_sampler pe_sampler;

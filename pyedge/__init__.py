@@ -20,6 +20,7 @@ __path__ = extend_path(__path__, __name__)
 if TYPE_CHECKING:
     from .completion import Completion, Piece
     from .errors import (
+        AdapterError,
         CancelledError,
         ContextOverflowError,
         Error,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 _HOME = {
+    "AdapterError": "errors",
     "CancelledError": "errors",
     "Completion": "completion",
     "ContextOverflowError": "errors",
@@ -46,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AdapterError",
     "CancelledError",
     "Completion",
     "ContextOverflowError",

@@ -7,6 +7,7 @@ raises.
 from __future__ import annotations
 
 __all__ = [
+    "AdapterError",
     "CancelledError",
     "ContextOverflowError",
     "Error",
@@ -26,6 +27,11 @@ class ModelFileError(Error):
 
 class UnsupportedError(Error):
     """A well-formed file or a valid request of a kind that this build does not run."""
+
+
+class AdapterError(Error):
+    """A LoRA adapter that cannot be read, does not fit the model, or is not there; the message says which
+    tensor, and why. Sessions go on as they were before the call."""
 
 
 class ContextOverflowError(Error):

@@ -20,6 +20,7 @@ from . import _core
 from .arrays import numpy
 from .completion import Completion, Piece, SamplingOptions, check_options, integer, optional
 from .errors import Error, UnsupportedError
+from .lora import Adapters, Lora, LoraInfo
 from .session import Session, listed
 from .streaming import encode
 
@@ -79,6 +80,7 @@ class Model:
         self._core: _core.Model | None = _core.Model(self.path, pretokenizer, tokenizer)
         self.load_seconds = time.perf_counter() - before
         self._info = self._core.info()
+        self._adapters = Adapters(self._core)
         self._lock = threading.Lock()
         self._metadata: dict[str, Any] | None = None
         self._template: ChatTemplate | None = None
@@ -132,6 +134,7 @@ class Model:
     def close(self) -> None:
         """Let go of the file. Sessions that exist keep what they need until they end."""
         self._core = None
+        self._adapters.close()
 
     def __enter__(self) -> Model:
         return self
@@ -147,8 +150,9 @@ class Model:
             raise Error("the model is closed: open it again with pyedge.Model(path)")
         return core
 
-    def _new_core_session(self, context: int | None = None) -> _core.Session:
-        return _core.Session(
+    def _new_core_session(self, context: int | None = None, lora: Lora = None) -> _core.Session:
+        attached = self._adapters.resolve(lora)
+        core = _core.Session(
             self._opened(),
             n_ctx=self._context if context is None else context,
             n_threads=self._threads,
@@ -156,10 +160,35 @@ class Model:
             isa=self._isa,
             memory_limit=self._memory_limit,
         )
+        if attached.adapters:
+            attached.to(core)
+        return core
 
-    def session(self) -> Session:
-        """A new timeline with its own cache."""
-        return Session(self)
+    def session(self, lora: Lora = None) -> Session:
+        """A new timeline with its own cache, and adapters attached: see `generate` for `lora`."""
+        return Session(self, lora)
+
+    # ---- adapters ----
+
+    def load_lora(self, path: str | os.PathLike[str], name: str | None = None) -> str:
+        """Load a LoRA adapter for this model and keep it under a name; without one, under that of its folder
+        or file. Returns the name.
+
+        A folder of PEFT, its safetensors file, a GGUF adapter, or one of Nano; told by the content. It is
+        checked whole: AdapterError says which tensor does not fit, and why. The files are not needed
+        afterwards.
+        """
+        self._opened()
+        return self._adapters.load(path, name)
+
+    def unload_lora(self, name: str) -> None:
+        """Forget an adapter; AdapterError where it is not loaded, or attached to a session."""
+        self._adapters.unload(name)
+
+    @property
+    def loras(self) -> dict[str, LoraInfo]:
+        """The adapters that are loaded, by name."""
+        return self._adapters.infos()
 
     # ---- text ----
 
@@ -254,13 +283,14 @@ class Model:
     # ---- generation ----
 
     def generate(
-        self, prompt: Prompt, *, raw: bool = False, **options: Unpack[SamplingOptions]
+        self, prompt: Prompt, *, raw: bool = False, lora: Lora = None, **options: Unpack[SamplingOptions]
     ) -> Completion:
         """Answer a prompt: a text, a list of messages `{"role": ..., "content": ...}`, or token ids.
 
         A text is put into the model's chat template, as the message of a user; `raw=True` completes it as it
         is.
 
+        lora=None            an adapter: a name that `load_lora` gave or a path, or a dict of these to scales
         max_tokens=256       at most so many tokens
         temperature=0.8      0 is greedy
         top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0
@@ -273,39 +303,45 @@ class Model:
         """
         started = time.perf_counter()
         timings: dict[str, float] = {}
-        session, pieces = self._start(prompt, raw, options, timings, started)
+        session, pieces = self._start(prompt, raw, lora, options, timings, started)
         return session._collect(pieces, timings)
 
     def stream(
-        self, prompt: Prompt, *, raw: bool = False, **options: Unpack[SamplingOptions]
+        self, prompt: Prompt, *, raw: bool = False, lora: Lora = None, **options: Unpack[SamplingOptions]
     ) -> Iterator[Piece]:
         """Like `generate`, piece by piece."""
-        return self._start(prompt, raw, options, {}, time.perf_counter())[1]
+        return self._start(prompt, raw, lora, options, {}, time.perf_counter())[1]
 
     def _start(
-        self, prompt: Prompt, raw: bool, options: SamplingOptions, timings: dict[str, float], started: float
+        self,
+        prompt: Prompt,
+        raw: bool,
+        lora: Lora,
+        options: SamplingOptions,
+        timings: dict[str, float],
+        started: float,
     ) -> tuple[Session, Iterator[Piece]]:
         checked = check_options(self.vocab_size, **options)
         ids = self._prompt_ids(prompt, raw)
-        session = Session(self)
+        session = Session(self, lora)
         session._admit(ids, checked.max_tokens)
         return session, session._steps(ids, checked, timings, started, settle=False)
 
     # ---- evaluation ----
 
-    def logits(self, ids: Iterable[int]) -> NDArray[np.float32]:
+    def logits(self, ids: Iterable[int], *, lora: Lora = None) -> NDArray[np.float32]:
         """Logits [len(ids), vocab_size] after each of the ids."""
         numpy()
         ids = listed(ids)
         if not ids:
             raise ValueError("ids must have at least one token id")
-        return self._new_core_session().logits(ids)
+        return self._new_core_session(lora=lora).logits(ids)
 
     def _first_token(self) -> int | None:
         """What each window of a text begins with, where the model adds BOS."""
         return int(self._info["bos_id"]) if self._info["add_bos"] and self._info["bos_id"] >= 0 else None
 
-    def perplexity(self, text: str | bytes, *, context: int = 512) -> float:
+    def perplexity(self, text: str | bytes, *, context: int = 512, lora: Lora = None) -> float:
         """exp of the mean negative log-likelihood of a text's tokens, the lower the better.
 
         The text is cut into windows of `context` tokens; where the model adds BOS, it replaces the first
@@ -321,7 +357,7 @@ class Model:
             raise ValueError(f"perplexity needs a text of at least 4 tokens; this one has {len(ids)}")
         first = size // 2
         total, count = 0.0, 0
-        core, bos = self._new_core_session(size), self._first_token()
+        core, bos = self._new_core_session(size, lora), self._first_token()
         for start in range(0, len(ids) - size + 1, size):
             window = ids[start : start + size]
             if bos is not None:
@@ -331,14 +367,14 @@ class Model:
             count += size - 1 - first
         return float(np.exp(total / count))
 
-    def embed(self, text: str | bytes) -> NDArray[np.float32]:
+    def embed(self, text: str | bytes, *, lora: Lora = None) -> NDArray[np.float32]:
         """One vector [n_embd] for a text: the last hidden states, pooled as the file says (its mean, its
         first or its last token), else their mean."""
         numpy_ = numpy()
         ids = self.tokenize(text)
         if not ids:
             raise ValueError("embed needs a text of at least one token")
-        rows = self._new_core_session().hidden(ids)
+        rows = self._new_core_session(lora=lora).hidden(ids)
         pooling = self._opened().metadata(False).get(f"{self.arch}.pooling_type", 1)
         pooled = (
             rows[0] if pooling == 2 else rows[-1] if pooling == 3 else rows.mean(axis=0, dtype=numpy_.float64)
@@ -398,6 +434,7 @@ def generate(
     seed: int | None = None,
     stop: str | Sequence[str] = (),
     raw: bool = False,
+    lora: Lora = None,
     lookup: bool | int = True,
 ) -> str:
     """The model's answer to a prompt. The default model is fetched once; see `Model.generate` for the
@@ -415,6 +452,7 @@ def generate(
             seed=seed,
             stop=stop,
             raw=raw,
+            lora=lora,
             lookup=lookup,
         )
     )
@@ -433,6 +471,7 @@ def stream(
     seed: int | None = None,
     stop: str | Sequence[str] = (),
     raw: bool = False,
+    lora: Lora = None,
     lookup: bool | int = True,
 ) -> Iterator[str]:
     """Like `generate`, in pieces of whole characters as they come."""
@@ -448,5 +487,5 @@ def stream(
         "lookup": lookup,
     }
     check_options(2**31 - 1, **options)  # before a model is fetched
-    pieces = _shared(model).stream(prompt, raw=raw, **options)
+    pieces = _shared(model).stream(prompt, raw=raw, lora=lora, **options)
     return (piece.text for piece in pieces if piece.text)

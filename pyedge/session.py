@@ -25,18 +25,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from .lora import Adapters, Lora
     from .model import Model
 
 
 class Session:
     """Made by `Model.session()`. It keeps what it needs of the model, which may be closed meanwhile."""
 
-    def __init__(self, model: Model) -> None:
-        self._setup(model._opened(), model._new_core_session(), model.load_seconds)
+    def __init__(self, model: Model, lora: Lora = None) -> None:
+        self._setup(model._opened(), model._new_core_session(), model._adapters, model.load_seconds)
+        if lora is not None:
+            self.set_lora(lora)
 
-    def _setup(self, model: _core.Model, core: _core.Session, load_seconds: float) -> None:
+    def _setup(
+        self, model: _core.Model, core: _core.Session, adapters: Adapters, load_seconds: float
+    ) -> None:
         self._model = model
         self._core = core
+        self._adapters = adapters
+        self._lora: dict[str, float] = {}
         self._load_seconds = load_seconds
         self._busy = threading.Lock()
 
@@ -109,8 +116,30 @@ class Session:
         """A second, independent timeline from here on."""
         other = Session.__new__(Session)
         with self._exclusive() as core:
-            other._setup(self._model, core.fork(), self._load_seconds)
+            other._setup(self._model, core.fork(), self._adapters, self._load_seconds)
+            other._lora = dict(self._lora)
         return other
+
+    # ---- adapters ----
+
+    @property
+    def lora(self) -> dict[str, float]:
+        """The adapters that are attached, by name, with their scales."""
+        return dict(self._lora)
+
+    def set_lora(self, lora: Lora) -> None:
+        """Attach exactly these adapters from the next token on: a name that `Model.load_lora` gave, a path,
+        or a dict of these to scales of any sign; None: none.
+
+        The tokens that are there count as said under the new set: the next call that needs them evaluates
+        them anew (timings tell how many, `reevaluated_tokens`, and how long that took), so that everything
+        after is bit for bit that of a session that had these adapters from the start. Going back to the set
+        before, without having evaluated anything, costs nothing. AdapterError leaves the session as it was.
+        """
+        attached = self._adapters.resolve(lora)
+        with self._exclusive() as core:
+            attached.to(core)
+            self._lora = attached.scales
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the timeline to a file."""
@@ -172,9 +201,12 @@ class Session:
                 decode_seconds=0.0,
                 ttft_seconds=0.0,
                 load_seconds=self._load_seconds,
+                reevaluated_tokens=0,
+                reevaluate_seconds=0.0,
                 drafted_tokens=0,
                 accepted_tokens=0,
             )
+            reevaluated = core.reevaluated
             drafted, accepted = core.lookups
             sampler = _core.Sampler(
                 temperature=options.temperature,
@@ -192,7 +224,8 @@ class Session:
                 if ids:
                     before = time.perf_counter()
                     core.advance(ids)
-                    timings["prompt_seconds"] = time.perf_counter() - before
+                    anew = core.reevaluated[1] - reevaluated[1]
+                    timings["prompt_seconds"] = time.perf_counter() - before - anew
                 if options.max_tokens == 0:
                     yield Piece("", None, None, (), "length")
                     return
@@ -234,6 +267,9 @@ class Session:
             except CancelledError:
                 yield Piece(text.finish(), None, None, (), "cancelled")
             finally:
+                tokens, seconds = core.reevaluated
+                timings["reevaluated_tokens"] = tokens - reevaluated[0]
+                timings["reevaluate_seconds"] = seconds - reevaluated[1]
                 timings["drafted_tokens"] = core.lookups[0] - drafted
                 timings["accepted_tokens"] = core.lookups[1] - accepted
 

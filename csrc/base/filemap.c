@@ -18,6 +18,11 @@ pe_status pe_filemap_open(const char *path, pe_filemap *out) {
     return pe_fail(PE_ERR_UNSUPPORTED, "%s: this build cannot map files; open the model from memory instead", path);
 }
 
+bool pe_filemap_is_folder(const char *path) {
+    (void)path;
+    return false;
+}
+
 void pe_filemap_close(pe_filemap *map) { *map = (pe_filemap){0}; }
 
 #else
@@ -77,6 +82,11 @@ pe_status pe_filemap_open(const char *path, pe_filemap *out) {
     pe_status status = map_descriptor(path, fd, out);
     close(fd); /* the mapping holds the file */
     return status;
+}
+
+bool pe_filemap_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 void pe_filemap_close(pe_filemap *map) {

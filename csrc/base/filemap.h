@@ -12,6 +12,8 @@ typedef struct pe_filemap {
 
 /* Refuses directories, empty files, and files past the address space. */
 pe_status pe_filemap_open(const char *path, pe_filemap *out);
+/* Whether the path names a folder. */
+bool pe_filemap_is_folder(const char *path);
 void pe_filemap_close(pe_filemap *map);
 
 #endif

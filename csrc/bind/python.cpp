@@ -4,163 +4,9 @@
 // interpreter lock around everything that may take long, NumPy arrays at the border, and Ctrl-C. Everything that can
 // be said in Python (defaults, stop strings, templates) is said there.
 
-#include "pyedge.h"
-
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <future>
-#include <memory>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
-
-namespace py = pybind11;
+#include "bind/python.h"
 
 namespace {
-
-using Ids = std::vector<int32_t>;
-using Floats = py::array_t<float, py::array::c_style>;
-using Bytes = py::array_t<uint8_t, py::array::c_style>;
-
-// ---- errors -----------------------------------------------------------------------------------------------------
-
-py::str text_of(const char *bytes, size_t size) {
-    PyObject *text = PyUnicode_DecodeUTF8(bytes, static_cast<Py_ssize_t>(size), "replace");
-    if (!text) throw py::error_already_set();
-    return py::reinterpret_steal<py::str>(text);
-}
-
-py::str text_of(const char *bytes) { return bytes ? text_of(bytes, std::strlen(bytes)) : py::str(""); }
-
-enum class Door { general, model_file };
-
-// A refused file operation or a broken format is a ModelFileError only where the file is a model: a session file that
-// cannot be written says nothing about the model.
-[[noreturn]] void raise(pe_status status, const std::string &message, Door door = Door::general) {
-    if (status == PE_ERR_ARG) throw py::value_error(message);
-    bool of_file = status == PE_ERR_IO || status == PE_ERR_FORMAT;
-    const char *name = of_file && door == Door::model_file ? "ModelFileError"
-                       : status == PE_ERR_UNSUPPORTED      ? "UnsupportedError"
-                       : status == PE_ERR_NOMEM            ? "OutOfMemoryError"
-                       : status == PE_ERR_CANCELLED        ? "CancelledError"
-                                                           : "Error";
-    py::object type = py::module_::import("pyedge.errors").attr(name);
-    PyErr_SetObject(type.ptr(), text_of(message.data(), message.size()).ptr());
-    throw py::error_already_set();
-}
-
-void check(pe_status status) {
-    if (status != PE_OK) raise(status, pe_last_error());
-}
-
-[[noreturn]] void raise_overflow(size_t needed, size_t capacity, const std::string &message) {
-    py::object type = py::module_::import("pyedge.errors").attr("ContextOverflowError");
-    py::object error = type(text_of(message.data(), message.size()), needed, capacity);
-    PyErr_SetObject(type.ptr(), error.ptr());
-    throw py::error_already_set();
-}
-
-// ---- values at the border ---------------------------------------------------------------------------------------
-
-Ids ids_of(const py::object &source) {
-    if (py::isinstance<py::str>(source) || py::isinstance<py::bytes>(source))
-        throw py::type_error("token ids must be a sequence of integers, not text: use tokenize() first");
-    Ids ids;
-    for (py::handle item : source) {
-        const std::string where = "item " + std::to_string(ids.size());
-        if (!PyIndex_Check(item.ptr()))
-            throw py::type_error("token ids must be integers, and " + where + " is a " + Py_TYPE(item.ptr())->tp_name);
-        Py_ssize_t value = PyNumber_AsSsize_t(item.ptr(), nullptr); // cut to the type's range, which is wide enough
-        if (value < INT32_MIN || value > INT32_MAX)
-            throw py::value_error("token id at " + where + " is out of range: ids are 0 to vocab_size - 1");
-        ids.push_back(static_cast<int32_t>(value));
-    }
-    return ids;
-}
-
-std::string path_of(const py::object &path) {
-    std::string bytes = py::module_::import("os").attr("fsencode")(path).cast<std::string>();
-    if (bytes.find('\0') != std::string::npos) throw py::value_error("a path must not contain a NUL character");
-    return bytes;
-}
-
-py::object meta_scalar(const pe_meta &meta) {
-    pe_meta_type type = meta.type;
-    if (type == PE_META_STRING) return text_of(meta.string, meta.string_size);
-    if (type == PE_META_BOOL) return py::bool_(meta.value.b);
-    if (type == PE_META_F32 || type == PE_META_F64) return py::float_(meta.value.f);
-    if (type == PE_META_I8 || type == PE_META_I16 || type == PE_META_I32 || type == PE_META_I64)
-        return py::int_(meta.value.i);
-    return py::int_(meta.value.u);
-}
-
-// ---- long work --------------------------------------------------------------------------------------------------
-
-bool on_main_thread() {
-    py::module_ threading = py::module_::import("threading");
-    return py::object(threading.attr("main_thread")().attr("ident")).equal(threading.attr("get_ident")());
-}
-
-struct Outcome {
-    pe_status status = PE_OK;
-    std::string message;
-};
-
-template <class Work> Outcome run(Work &work) {
-    Outcome outcome;
-    outcome.status = work();
-    if (outcome.status != PE_OK) outcome.message = pe_last_error();
-    return outcome;
-}
-
-// Run `work` without the interpreter lock and raise what it failed with.
-template <class Work> void call(Work work, Door door = Door::general) {
-    Outcome outcome;
-    {
-        py::gil_scoped_release unlocked;
-        outcome = run(work);
-    }
-    if (outcome.status != PE_OK) raise(outcome.status, outcome.message, door);
-}
-
-// Run `work` on the session without the interpreter lock. Signals are delivered to the main thread alone, and Python
-// handles them only between its own instructions: so where a long evaluation is called from there, another thread
-// computes while this one looks for Ctrl-C and hands it on as a cancel. The evaluation stays one call of the core, and
-// all or nothing.
-template <class Work> Outcome run_long(pe_session *session, size_t n_ids, Work work) {
-    constexpr size_t kShort = 16; // tokens: below, an evaluation ends before a person notices
-    if (n_ids < kShort || !on_main_thread()) {
-        py::gil_scoped_release unlocked;
-        return run(work);
-    }
-    const uint32_t position = pe_session_position(session);
-    std::future<Outcome> worker = std::async(std::launch::async, [&] { return run(work); });
-    bool interrupted = false;
-    for (bool done = false; !done;) {
-        {
-            py::gil_scoped_release unlocked;
-            done = worker.wait_for(std::chrono::milliseconds(interrupted ? 1000 : 20)) == std::future_status::ready;
-        }
-        if (done || interrupted || PyErr_CheckSignals() == 0) continue;
-        interrupted = true;
-        pe_session_cancel(session);
-    }
-    Outcome outcome = worker.get();
-    if (!interrupted) return outcome;
-    if (outcome.status == PE_OK) pe_session_rewind(session, position); // it ended before the cancel reached it
-    if (outcome.status != PE_ERR_CANCELLED) { // the cancel still waits for an evaluation: give it one
-        int32_t id = 0;
-        pe_session_eval(session, &id, 1, 1, nullptr);
-        pe_session_rewind(session, position);
-    }
-    throw py::error_already_set();
-}
 
 // ---- classes ----------------------------------------------------------------------------------------------------
 
@@ -277,6 +123,45 @@ class Model : Unique {
     pe_model_info info_{};
 };
 
+class Adapter : Unique {
+  public:
+    Adapter(const Model &model, const py::object &path) {
+        std::string name = path_of(path);
+        call([&] { return pe_adapter_open(model.handle(), name.c_str(), &handle_); }, Door::adapter);
+    }
+    ~Adapter() { pe_adapter_release(handle_); }
+    pe_adapter *handle() const { return handle_; }
+    py::dict info() const {
+        using namespace py::literals;
+        pe_adapter_info i;
+        pe_adapter_get_info(handle_, &i);
+        return py::dict("format"_a = text_of(i.format), "rank"_a = i.rank, "n_targets"_a = i.n_targets,
+                        "n_params"_a = i.n_params, "bytes"_a = i.bytes, "n_sessions"_a = i.n_sessions);
+    }
+    // Names of the tensors that it changes, in the order of their indices.
+    py::list targets() const {
+        pe_adapter_info i;
+        pe_adapter_get_info(handle_, &i);
+        py::list out;
+        for (size_t t = 0; t < i.n_targets; t++) {
+            const char *name = nullptr;
+            check(pe_adapter_merge(handle_, t, 1, 0, 0, nullptr, &name));
+            out.append(text_of(name));
+        }
+        return out;
+    }
+    // Rows first.. of a target, changed in place.
+    void merge(size_t target, float scale, size_t first, Floats &rows) const {
+        const char *name = nullptr;
+        float *values = rows.mutable_data();
+        const size_t end = first + static_cast<size_t>(rows.ndim() ? rows.shape(0) : 0);
+        call([&] { return pe_adapter_merge(handle_, target, scale, first, end, values, &name); }, Door::adapter);
+    }
+
+  private:
+    pe_adapter *handle_ = nullptr;
+};
+
 class Sampler : Unique {
   public:
     Sampler(float temperature, int32_t top_k, float top_p, float min_p, float repeat_penalty, const py::object &seed,
@@ -372,12 +257,25 @@ class Session : Unique {
     uint64_t bytes() const { return pe_session_bytes(handle_); }
     Ids tokens() const {
         if (running_ > 0)
-            raise(PE_ERR_BUSY, "the session is evaluating in another thread: its tokens can be read after");
+            throw_status(PE_ERR_BUSY, "the session is evaluating in another thread: its tokens can be read after");
         const int32_t *ids = pe_session_tokens(handle_);
         return ids ? Ids(ids, ids + position()) : Ids();
     }
     void rewind(uint32_t position) { check(pe_session_rewind(handle_, position)); }
     void cancel() { pe_session_cancel(handle_); }
+    void set_adapters(const std::vector<const Adapter *> &adapters, const std::vector<float> &scales) {
+        std::vector<pe_adapter *> handles;
+        for (const Adapter *adapter : adapters) handles.push_back(adapter->handle());
+        if (scales.size() != handles.size()) throw py::value_error("adapters need as many scales");
+        call([&] { return pe_session_set_adapters(handle_, handles.data(), scales.data(), handles.size()); },
+             Door::adapter);
+    }
+    py::tuple reevaluated() const { // tokens evaluated anew because of a change of adapters, and the seconds
+        uint64_t tokens = 0;
+        double seconds = 0;
+        pe_session_reevaluated(handle_, &tokens, &seconds);
+        return py::make_tuple(tokens, seconds);
+    }
     uint64_t token_bytes(uint32_t position) const { return pe_session_token_bytes(handle_, position); }
     uint64_t read_weights() {
         uint64_t sum = 0;
@@ -389,7 +287,8 @@ class Session : Unique {
         call([&] { return pe_session_collect(handle_, on); });
     }
     py::dict collected() const { // name: (sums [matrices, columns], counts [matrices]) of the matrices
-        if (running_ > 0) raise(PE_ERR_BUSY, "the session is evaluating in another thread: its sums can be read after");
+        if (running_ > 0)
+            throw_status(PE_ERR_BUSY, "the session is evaluating in another thread: its sums can be read after");
         py::dict out;
         pe_collected c;
         for (size_t i = 0; pe_session_collected(handle_, i, &c); i++) {
@@ -438,7 +337,7 @@ class Session : Unique {
         const std::shared_ptr<void> end(nullptr, [this](void *) { running_--; });
         Outcome outcome = run_long(handle_, n_ids, work);
         if (outcome.status == PE_ERR_CONTEXT) raise_overflow(position() + n_ids, capacity(), outcome.message);
-        if (outcome.status != PE_OK) raise(outcome.status, outcome.message);
+        if (outcome.status != PE_OK) throw_status(outcome.status, outcome.message);
     }
 
     pe_session *handle_ = nullptr;
@@ -527,6 +426,13 @@ PYBIND11_MODULE(_core, m) {
         .def("token_attributes", &Model::token_attributes, py::arg("id"))
         .def("detokenize", &Model::detokenize, py::arg("ids"), py::arg("skip_special"));
 
+    py::class_<Adapter>(m, "Adapter")
+        .def(py::init<const Model &, const py::object &>(), py::arg("model"), py::arg("path"))
+        .def("info", &Adapter::info)
+        .def("targets", &Adapter::targets)
+        .def("merge", &Adapter::merge, py::arg("target"), py::arg("scale"), py::arg("first"),
+             py::arg("rows").noconvert());
+
     py::class_<Sampler>(m, "Sampler")
         .def(py::init<float, int32_t, float, float, float, const py::object &,
                       const std::vector<std::pair<int32_t, float>> &>(),
@@ -555,6 +461,8 @@ PYBIND11_MODULE(_core, m) {
         .def_property_readonly("tokens", &Session::tokens)
         .def("rewind", &Session::rewind, py::arg("position"))
         .def("cancel", &Session::cancel)
+        .def("set_adapters", &Session::set_adapters, py::arg("adapters"), py::arg("scales"))
+        .def_property_readonly("reevaluated", &Session::reevaluated)
         .def("token_bytes", &Session::token_bytes, py::arg("position"))
         .def("read_weights", &Session::read_weights)
         .def("collect", &Session::collect, py::arg("on"))

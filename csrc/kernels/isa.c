@@ -41,6 +41,8 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 
 #include "kernels/tmpl/elementwise.h"
 
+#include "kernels/tmpl/low_rank.h"
+
 #include "kernels/tmpl/attention.h"
 
 #ifndef PE_NO_QUANTIZE /* for builds that read models and write none */
@@ -118,6 +120,7 @@ const pe_kernels PE_TABLE_NAME(PE_ISA) = {
 #include "quant/quants.def"
 #undef PE_QUANT
         },
+    .add_low = add_low,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .add = add,

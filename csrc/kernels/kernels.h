@@ -74,6 +74,11 @@ typedef struct pe_kernels {
     void (*gemm[PE_SLOT_COUNT])(float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,
                                 const pe_act *x, void *scratch);
 
+    /* What low-rank adapters add: y [n_tokens, y_stride], of which n columns, += u [n_tokens, u_stride] b, with b
+     * [rank, n] of halves or floats, rows b_stride apart; term after term, whatever n_tokens is. */
+    void (*add_low)(float *y, size_t y_stride, const void *b, bool f32, size_t b_stride, size_t n, const float *u,
+                    size_t u_stride, size_t rank, size_t n_tokens);
+
     void (*rms_norm)(float *out, const float *x, const float *weight, size_t n, float eps);
     /* bias NULL: none */
     void (*layer_norm)(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps);

@@ -4,6 +4,7 @@
 #include "model/forward.h"
 #include "model/collect.h"
 #include "model/conv.h"
+#include "model/embed.h"
 #include "model/experts.h"
 #include "model/product.h"
 #include "model/rope.h"
@@ -59,15 +60,27 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
 
 pe_status pe_forward_init(pe_forward *f, const pe_model *model, const pe_kernels *kernels, pe_pool *pool, size_t n_ctx,
                           atomic_bool *cancelled) {
-    *f = (pe_forward){.model = model, .kernels = kernels, .pool = pool, .n_ctx = n_ctx, .cancelled = cancelled};
+    *f = (pe_forward){.model = model,
+                      .weights = pe_weights_of(model),
+                      .kernels = kernels,
+                      .pool = pool,
+                      .n_ctx = n_ctx,
+                      .cancelled = cancelled};
     return PE_OK;
+}
+
+void pe_forward_set_weights(pe_forward *f, const pe_weights *weights) {
+    pe_weights_free(&f->weights);
+    f->weights = *weights;
 }
 
 void pe_forward_free(pe_forward *f) {
     pe_arena_free(&f->arena);
+    pe_weights_free(&f->weights);
     pe_mem_free(f->partial);
-    f->partial = NULL;
-    f->partial_floats = 0;
+    pe_mem_free(f->low);
+    f->partial = f->low = NULL;
+    f->partial_floats = f->low_floats = 0;
     pe_collect_free(f->collect);
     f->collect = NULL;
     f->capacity = 0;
@@ -384,36 +397,18 @@ static void run_attention(stage *s) {
     pe_pool_run(s->f->pool, attention, s, blocks * c->n_head_kv * parts);
 }
 
-/* Room for the sums of spans up to `positions`. */
-static pe_status reserve_partial(pe_forward *f, size_t positions) {
-    const uint64_t floats = partial_floats(&f->model->config, positions);
-    if (floats <= f->partial_floats) return PE_OK;
-    float *grown = pe_mem_alloc((size_t)floats, sizeof *grown);
+/* Have so many floats; what was there is lost. */
+static pe_status reserve_floats(float **block, size_t *floats, uint64_t wanted) {
+    if (wanted <= *floats) return PE_OK;
+    float *grown = wanted < SIZE_MAX ? pe_mem_alloc((size_t)wanted, sizeof *grown) : NULL;
     if (!grown) return PE_ERR_NOMEM;
-    pe_mem_free(f->partial);
-    f->partial = grown;
-    f->partial_floats = (size_t)floats;
+    pe_mem_free(*block);
+    *block = grown;
+    *floats = (size_t)wanted;
     return PE_OK;
 }
 
 /* ---- the pass --------------------------------------------------------------------------------------------------- */
-
-static void decode_row(const pe_weight *w, size_t row, float *out) {
-    pe_quant_find(w->type)->decode(w->data + row * w->row_bytes, out, w->n_in);
-}
-
-static void embed(const pe_forward *f, const int32_t *ids, size_t n_tokens, size_t position) {
-    const pe_model *m = f->model;
-    const size_t n = m->config.n_embd;
-    for (size_t t = 0; t < n_tokens; t++) {
-        float *x = f->x + t * n, *h = f->h + t * n;
-        decode_row(&m->embeddings, (size_t)ids[t], x);
-        if (m->config.embd_scale != 1.0f) f->kernels->scale(x, m->config.embd_scale, n);
-        if (!m->positions.data) continue;
-        decode_row(&m->positions, position + t, h);
-        f->kernels->add(x, h, n);
-    }
-}
 
 static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
     const pe_config *c = &f->model->config;
@@ -481,16 +476,17 @@ static void feed_forward(stage *s) {
 
 pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position) {
     const pe_config *c = &f->model->config;
-    pe_status status = reserve_partial(f, position + n_tokens);
+    pe_status status = reserve_floats(&f->partial, &f->partial_floats, partial_floats(c, position + n_tokens));
+    if (!status) status = reserve_floats(&f->low, &f->low_floats, (uint64_t)n_tokens * f->weights.rank);
     if (status) return status;
-    embed(f, ids, n_tokens, position);
+    pe_embed(f, ids, n_tokens, position);
     fill_angles(f, n_tokens, position);
     stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
     for (uint32_t i = 0; i < c->n_layer; i++) {
         if (atomic_load_explicit(f->cancelled, memory_order_relaxed) || (f->interrupt && *f->interrupt))
             return PE_ERR_CANCELLED;
         s.previous = s.layer;
-        s.layer = &f->model->layers[i];
+        s.layer = &f->weights.layers[i];
 
         mix_positions(&s);
         feed_forward(&s);
@@ -503,7 +499,7 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
 void pe_forward_hidden(pe_forward *f, size_t first, size_t end, float *out) {
     const pe_config *c = &f->model->config;
     for (size_t t = first; t < end; t++)
-        norm(f, out + (t - first) * c->n_embd, f->x + t * c->n_embd, f->model->output_norm, c->n_embd);
+        norm(f, out + (t - first) * c->n_embd, f->x + t * c->n_embd, f->weights.output_norm, c->n_embd);
 }
 
 static void head_input(void *context, size_t task, int thread) {
@@ -533,10 +529,10 @@ static void finish_logits(void *context, size_t task, int thread) {
 
 void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
     pe_forward_hidden(f, first, end, f->h);
-    stage s = {.f = f, .n_tokens = end - first, .quantise = pe_weight_is_int(&f->model->output)};
+    stage s = {.f = f, .n_tokens = end - first, .quantise = pe_weight_is_int(&f->weights.output)};
     set_input(&s, f->h, f->model->config.n_embd);
     run_tiles(&s, head_input);
-    pe_products(f, &f->input, 1, (const pe_weight *[]){&f->model->output}, (float *[]){out});
+    pe_products(f, &f->input, 1, (const pe_weight *[]){&f->weights.output}, (float *[]){out});
     const pe_config *c = &f->model->config;
     logits l = {f, out, (end - first) * c->n_vocab};
     if (c->logit_scale != 1.0f || c->logit_cap > 0)

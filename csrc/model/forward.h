@@ -4,12 +4,14 @@
 
 #include "base/pool.h"
 #include "kernels/kernels.h"
+#include "model/adapter.h"
 #include "model/kvcache.h"
 
 enum { PE_CHUNK = 256 }; /* tokens evaluated together at most: their activations stay in the cache */
 
 typedef struct pe_forward {
     const pe_model *model;
+    pe_weights weights; /* of the model, with the session's adapters */
     const pe_kernels *kernels;
     pe_pool *pool;
     atomic_bool *cancelled;            /* set from any thread */
@@ -37,11 +39,15 @@ typedef struct pe_forward {
     void **thread_scratch;           /* [threads] */
     float *partial; /* sums of spans of attention, where several tasks share a query; grows with the context */
     size_t partial_floats;
+    float *low; /* [tokens, weights.rank] inputs times A of adapters; grows with both */
+    size_t low_floats;
 } pe_forward;
 
 pe_status pe_forward_init(pe_forward *forward, const pe_model *model, const pe_kernels *kernels, pe_pool *pool,
                           size_t n_ctx, atomic_bool *cancelled);
 void pe_forward_free(pe_forward *forward);
+/* Take other weights of the same model, and free those that were there. */
+void pe_forward_set_weights(pe_forward *forward, const pe_weights *weights);
 /* Bytes of the buffers for `n_tokens` at once within a context of n_ctx. */
 uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, int n_threads,
                           const pe_kernels *kernels);

@@ -39,7 +39,8 @@ static pe_status find_arch(pe_model *model) {
                    name.data, known);
 }
 
-static uint64_t extent(const pe_config *c, unsigned dim) {
+uint64_t pe_rule_extent(const pe_model *model, unsigned dim) {
+    const pe_config *c = &model->config;
     switch (dim) {
     case PE_DIM_EMBD:
         return c->n_embd;
@@ -149,7 +150,7 @@ static void name_of(const pe_tensor_rule *rule, uint32_t layer, const char *suff
 
 static const char *suffix_of(const pe_tensor_rule *rule) { return rule->kind == PE_KIND_BIAS ? ".bias" : ".weight"; }
 
-static bool belongs(const pe_model *model, const pe_tensor_rule *rule, uint32_t layer) {
+bool pe_rule_belongs(const pe_model *model, const pe_tensor_rule *rule, uint32_t layer) {
     const bool experts = model->config.n_expert > 0 && layer >= model->config.n_dense_layer;
     switch (rule->layers) {
     case PE_ATTENTION_LAYERS:
@@ -164,7 +165,7 @@ static bool belongs(const pe_model *model, const pe_tensor_rule *rule, uint32_t 
 }
 
 static pe_status place(pe_model *model, const pe_tensor_rule *rule, uint32_t layer, size_t *n_placed) {
-    const uint64_t dims[3] = {extent(&model->config, rule->in), extent(&model->config, rule->out),
+    const uint64_t dims[3] = {pe_rule_extent(model, rule->in), pe_rule_extent(model, rule->out),
                               rule->kind == PE_KIND_STACK ? model->config.n_expert : 1};
     char *field = (strchr(rule->name, '%') ? (char *)&model->layers[layer] : (char *)model) + rule->field;
     const pe_gguf_tensor *tensor;
@@ -203,7 +204,7 @@ static bool is_placed(const pe_model *model, const char *name) {
         const pe_tensor_rule *rule = &model->arch->rules[r];
         char expected[64];
         const unsigned layer = strstr(rule->name, "%u") ? layer_of(name, model->config.n_layer) : 0;
-        if (layer >= model->config.n_layer || !belongs(model, rule, layer)) continue;
+        if (layer >= model->config.n_layer || !pe_rule_belongs(model, rule, layer)) continue;
         name_of(rule, layer, suffix_of(rule), expected);
         if (strcmp(expected, name) == 0) return true;
         name_of(rule, layer, ".bias", expected);
@@ -283,7 +284,7 @@ pe_status pe_model_load_weights(pe_model *model) {
         const pe_tensor_rule *rule = &model->arch->rules[r];
         const uint32_t count = strchr(rule->name, '%') ? c->n_layer : 1;
         for (uint32_t layer = 0; layer < count; layer++)
-            if (belongs(model, rule, layer) && (status = place(model, rule, layer, &n_placed))) return status;
+            if (pe_rule_belongs(model, rule, layer) && (status = place(model, rule, layer, &n_placed))) return status;
     }
     if (n_placed != model->gguf.n_tensors) return refuse_stray(model);
     if (model->arch->plain_norm && (status = place_ones(model))) return status;

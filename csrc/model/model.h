@@ -8,6 +8,18 @@
 
 #include <stdatomic.h>
 
+/* What a LoRA adapter adds to a matrix: scale * B (A x). Of the embeddings it adds a row: scale * B a[id]. */
+typedef struct pe_delta {
+    const uint8_t *a; /* [rank, n_in]; of the embeddings [n_vocab, rank] */
+    const uint8_t *b; /* B transposed: [rank, n_out], rows b_stride values apart */
+    size_t b_stride;
+    bool f32; /* else halves */
+    uint32_t rank;
+    float scale;
+} pe_delta;
+
+static inline size_t pe_delta_bytes(const pe_delta *delta) { /* of one value */ return delta->f32 ? 4 : 2; }
+
 /* A matrix as it lies in the file: y [n_out] = W x [n_in] + bias. */
 typedef struct pe_weight {
     const uint8_t *data; /* NULL: the file has none */
@@ -17,6 +29,8 @@ typedef struct pe_weight {
     const float *bias;            /* [n_out] or NULL */
     const pe_gguf_tensor *tensor; /* that it is, or whose rows it is */
     uint32_t matrix;              /* which expert's */
+    uint32_t n_deltas;
+    const pe_delta *deltas; /* [n_deltas]: what a session's adapters add */
 } pe_weight;
 
 typedef struct pe_norm {
@@ -155,8 +169,12 @@ typedef struct pe_arch {
     bool logit_divisor;         /* logits are divided by logit_scale, not multiplied */
     uint32_t no_rope_step;      /* each of so many layers' last has no rope; 0: all have it */
     uint32_t wide_scale_layers; /* the size whose scores are scaled by n_embd / n_head, not by head_dim; 0: none */
-    float rope_base;            /* where the file names none */
-    float rope_base_window;     /* 0: as the others */
+    /* What conversion to GGUF changes, and adapters in the names of Hugging Face have as it was before: */
+    bool permuted_heads;    /* rows of Q and K: rotated pairs lie side by side, not half a head apart */
+    bool grouped_qkv;       /* rows of QKV: all Q, all K, all V, not one KV head after the other */
+    bool shifted_norms;     /* weights of norms: 1 was added */
+    float rope_base;        /* where the file names none */
+    float rope_base_window; /* 0: as the others */
 } pe_arch;
 
 #define PE_ALL_LAYERS UINT32_MAX
@@ -183,6 +201,10 @@ struct pe_model {
 };
 
 const pe_arch *pe_arch_find(const char *name, size_t size);
+/* What a dimension of a tensor rule is in this model. */
+uint64_t pe_rule_extent(const pe_model *model, unsigned dim);
+/* Whether a layer has tensors of this rule. */
+bool pe_rule_belongs(const pe_model *model, const pe_tensor_rule *rule, uint32_t layer);
 /* Fill config from the keys of model->gguf. */
 pe_status pe_model_read_config(pe_model *model);
 /* Say of each layer what it is, whether it is windowed and which rope it has. */

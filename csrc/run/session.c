@@ -144,6 +144,7 @@ void pe_session_release(pe_session *s) {
     if (!s) return;
     pe_pool_free(s->pool);
     pe_forward_free(&s->forward);
+    pe_session_detach(s);
     pe_kvcache_free(&s->cache);
     pe_mem_free(s->tokens);
     pe_mem_free(s->rows);
@@ -193,6 +194,7 @@ static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_
                           consumer consume, void *context) {
     pe_status status = check_ids(s, ids, n_ids);
     pe_session_drop_ahead(s);
+    if (!status) status = pe_session_refresh(s);
     if (!status) status = pe_session_reserve_tokens(s, (size_t)s->position + n_ids);
     if (!status) status = pe_forward_reserve(&s->forward, n_ids < PE_CHUNK ? n_ids : PE_CHUNK);
     if (!status) status = pe_kvcache_reserve(&s->cache, s->position, (size_t)s->position + n_ids);
@@ -214,6 +216,44 @@ static pe_status evaluate(pe_session *s, const int32_t *ids, size_t n_ids, size_
     s->position += (uint32_t)(n_ids - n_ahead);
     s->n_ahead = (uint32_t)n_ahead;
     return PE_OK;
+}
+
+typedef struct logits_wanted {
+    float *out; /* [n_ids - first, n_vocab] or NULL */
+    size_t first, n_ids;
+} logits_wanted;
+
+static pe_status take_logits(pe_session *s, size_t first, size_t end, size_t index, void *context) {
+    const logits_wanted *w = context;
+    const size_t n_vocab = s->model->config.n_vocab;
+    const bool last = index + (end - first) == w->n_ids;
+    if (w->out && index + (end - first) > w->first) {
+        const size_t skip = w->first > index ? w->first - index : 0;
+        float *rows = w->out + (index + skip - w->first) * n_vocab;
+        pe_forward_logits(&s->forward, first + skip, end, rows);
+        if (last) memcpy(s->logits, rows + (end - first - skip - 1) * n_vocab, n_vocab * sizeof *rows);
+    } else if (last) {
+        pe_forward_logits(&s->forward, end - 1, end, s->logits);
+    }
+    return PE_OK;
+}
+
+pe_status pe_session_evaluate_again(pe_session *s) {
+    const size_t n = s->position;
+    const pe_kvcache old = s->cache;
+    int32_t *ids = pe_mem_alloc(n, sizeof *ids);
+    if (!ids) return PE_ERR_NOMEM;
+    memcpy(ids, s->tokens, n * sizeof *ids);
+    pe_kvcache_init(&s->cache, &s->model->config, old.f32);
+    logits_wanted wanted = {NULL, n, n};
+    s->position = 0;
+    const pe_status status = evaluate(s, ids, n, 0, n - 1, take_logits, &wanted);
+    pe_mem_free(ids);
+    pe_kvcache unused = status ? s->cache : old;
+    if (status) s->cache = old;
+    s->position = (uint32_t)n;
+    pe_kvcache_free(&unused);
+    return status;
 }
 
 /* ---- looking ahead ---------------------------------------------------------------------------------------------- */
@@ -268,6 +308,7 @@ static pe_status take_rows(pe_session *s, size_t first, size_t end, size_t index
 
 static pe_status step(pe_session *s, int32_t id, size_t ahead) {
     pe_status status = check_ids(s, &id, 1);
+    if (!status) status = pe_session_refresh(s); /* before its time could count as that of a token */
     if (status) return status;
     if (is_ahead(s, id)) return take_ahead(s);
     pe_lookup_end(&s->lookup, s->n_ahead, s->n_ahead > 0);
@@ -294,26 +335,6 @@ void pe_session_lookups(const pe_session *s, uint64_t *drafted, uint64_t *accept
 }
 
 /* ---- evaluation doors ------------------------------------------------------------------------------------------- */
-
-typedef struct logits_wanted {
-    float *out; /* [n_ids - first, n_vocab] or NULL */
-    size_t first, n_ids;
-} logits_wanted;
-
-static pe_status take_logits(pe_session *s, size_t first, size_t end, size_t index, void *context) {
-    const logits_wanted *w = context;
-    const size_t n_vocab = s->model->config.n_vocab;
-    const bool last = index + (end - first) == w->n_ids;
-    if (w->out && index + (end - first) > w->first) {
-        const size_t skip = w->first > index ? w->first - index : 0;
-        float *rows = w->out + (index + skip - w->first) * n_vocab;
-        pe_forward_logits(&s->forward, first + skip, end, rows);
-        if (last) memcpy(s->logits, rows + (end - first - skip - 1) * n_vocab, n_vocab * sizeof *rows);
-    } else if (last) {
-        pe_forward_logits(&s->forward, end - 1, end, s->logits);
-    }
-    return PE_OK;
-}
 
 pe_status pe_session_eval(pe_session *s, const int32_t *ids, size_t n_ids, size_t first_logit, float *logits) {
     if (first_logit > n_ids)
@@ -401,6 +422,7 @@ const int32_t *pe_session_tokens(const pe_session *s) { return s->tokens; }
 
 uint64_t pe_session_bytes(const pe_session *s) {
     return s->cache.n_pages * (uint64_t)s->cache.page_bytes + s->forward.buffer_bytes +
+           s->forward.low_floats * sizeof(float) + s->forward.weights.arena.total +
            s->token_capacity * sizeof *s->tokens + s->n_rows * (uint64_t)s->model->config.n_vocab * sizeof *s->rows;
 }
 
@@ -428,6 +450,7 @@ pe_status pe_session_fork(pe_session *s, pe_session **out) {
     status = pe_session_create(s->model, &options, &fork);
     if (!status) status = pe_session_reserve_tokens(fork, s->position);
     if (!status) status = pe_kvcache_share(&s->cache, s->position, &fork->cache);
+    if (!status) status = pe_session_attach_as(fork, s);
     if (status) {
         pe_session_release(fork);
         return pe_session_leave(s, status);
@@ -436,6 +459,7 @@ pe_status pe_session_fork(pe_session *s, pe_session **out) {
     memcpy(fork->logits, s->logits, s->model->config.n_vocab * sizeof *s->logits);
     fork->position = s->position;
     fork->has_logits = s->has_logits;
+    fork->cache_key = s->cache_key;
     memcpy(fork->lookup.success, s->lookup.success, sizeof s->lookup.success);
     memcpy(fork->lookup.seconds, s->lookup.seconds, sizeof s->lookup.seconds);
     *out = fork;
@@ -446,8 +470,9 @@ void pe_session_cancel(pe_session *s) { atomic_store(&s->cancelled, true); }
 
 /* ---- sampling from the last logits ------------------------------------------------------------------------------ */
 
-static pe_status need_logits(const pe_session *s) {
-    if (s->has_logits) return PE_OK;
+static pe_status need_logits(pe_session *s) {
+    const pe_status status = pe_session_refresh(s);
+    if (status || s->has_logits) return status;
     return pe_fail(PE_ERR_ARG, "the session has no logits to sample from; evaluate at least one token first");
 }
 

@@ -21,6 +21,11 @@ struct pe_session {
     bool has_logits;
     uint32_t n_ahead; /* of tokens[position..], evaluated already: their cache and rows wait until they are asked for */
     pe_lookup lookup;
+    pe_attachment *attached; /* [n_attached] adapters, each held by this session */
+    size_t n_attached;
+    uint64_t key, cache_key; /* of the set that is attached, and of the one that cache and logits were made with */
+    uint64_t n_again;        /* tokens evaluated anew because of a change, */
+    double seconds_again;    /* and how long that took */
     atomic_bool cancelled;
     atomic_flag busy;
 };
@@ -30,6 +35,13 @@ pe_status pe_session_enter(pe_session *s);
 pe_status pe_session_leave(pe_session *s, pe_status status);
 /* Have room for n tokens. */
 pe_status pe_session_reserve_tokens(pe_session *s, size_t n);
+/* Have cache and logits be those of the adapters that are attached. */
+pe_status pe_session_refresh(pe_session *s);
+/* Let go of all adapters; attach those that another session has. */
+void pe_session_detach(pe_session *s);
+pe_status pe_session_attach_as(pe_session *s, const pe_session *other);
+/* Evaluate the tokens of the timeline anew, into a new cache. */
+pe_status pe_session_evaluate_again(pe_session *s);
 /* Forget what was evaluated ahead: for whatever changes the timeline, or what a token gives. */
 void pe_session_drop_ahead(pe_session *s);
 

@@ -4,6 +4,7 @@
  *
  * The file belongs to this machine's byte order and to one model, told by a fingerprint; it is written beside its name
  * and renamed when it is whole. Loading checks sizes, fingerprint and hash before it changes the session. */
+#include "base/hash.h"
 #include "kernels/kernels.h"
 #include "run/session.h"
 
@@ -15,32 +16,20 @@ typedef struct header {
     char magic[8];
     uint32_t version, position, kv_f32, has_logits;
     uint64_t page_bytes, n_vocab, fingerprint;
+    uint64_t adapters; /* key of the set that the cache was made with */
 } header;
 
 static const char magic[] = "PYEDGE\x1aS";
-enum { VERSION = 1, SAMPLE = 64 };
-
-/* FNV-1a over 8-byte words, the rest bytewise: an accident detector, not a signature. */
-static uint64_t mix(uint64_t hash, const void *data, size_t size) {
-    const uint8_t *p = data;
-    for (; size >= 8; p += 8, size -= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        hash = (hash ^ word) * 0x100000001b3;
-        hash ^= hash >> 29;
-    }
-    for (; size; p++, size--) hash = (hash ^ *p) * 0x100000001b3;
-    return hash;
-}
+enum { VERSION = 2, SAMPLE = 64 };
 
 /* Shapes and the first bytes of every tensor: fine-tunings of one model differ in the latter. */
 static uint64_t fingerprint_of(const pe_model *model) {
-    uint64_t hash = mix(0xcbf29ce484222325, &model->map.size, sizeof model->map.size);
+    uint64_t hash = pe_hash_mix(PE_HASH_START, &model->map.size, sizeof model->map.size);
     for (size_t i = 0; i < model->gguf.n_tensors; i++) {
         const pe_gguf_tensor *t = &model->gguf.tensors[i];
-        hash = mix(hash, t->name, strlen(t->name));
-        hash = mix(hash, t->dims, sizeof t->dims);
-        hash = mix(hash, t->data, t->size < SAMPLE ? t->size : SAMPLE);
+        hash = pe_hash_mix(hash, t->name, strlen(t->name));
+        hash = pe_hash_mix(hash, t->dims, sizeof t->dims);
+        hash = pe_hash_mix(hash, t->data, t->size < SAMPLE ? t->size : SAMPLE);
     }
     return hash;
 }
@@ -51,13 +40,13 @@ typedef struct stream { /* a file and the hash of what went through it */
 } stream;
 
 static bool put(stream *s, const void *data, size_t size) {
-    s->hash = mix(s->hash, data, size);
+    s->hash = pe_hash_mix(s->hash, data, size);
     return size == 0 || fwrite(data, size, 1, s->file) == 1;
 }
 
 static bool get(stream *s, void *data, size_t size) {
     if (size && fread(data, size, 1, s->file) != 1) return false;
-    s->hash = mix(s->hash, data, size);
+    s->hash = pe_hash_mix(s->hash, data, size);
     return true;
 }
 
@@ -70,7 +59,8 @@ static header header_of(const pe_session *s) {
                 .has_logits = s->has_logits,
                 .page_bytes = s->cache.page_bytes,
                 .n_vocab = s->model->config.n_vocab,
-                .fingerprint = fingerprint_of(s->model)};
+                .fingerprint = fingerprint_of(s->model),
+                .adapters = s->cache_key};
     memcpy(h.magic, magic, sizeof h.magic);
     return h;
 }
@@ -103,7 +93,9 @@ static pe_status save(const pe_session *s, const char *path) {
 pe_status pe_session_save(pe_session *s, const char *path) {
     if (!path) return pe_fail(PE_ERR_ARG, "pe_session_save needs a path");
     pe_status status = pe_session_enter(s);
-    return status ? status : pe_session_leave(s, save(s, path));
+    if (status) return status;
+    status = pe_session_refresh(s);
+    return pe_session_leave(s, status ? status : save(s, path));
 }
 
 static pe_status check_header(const pe_session *s, const header *h, const char *path) {
@@ -111,6 +103,9 @@ static pe_status check_header(const pe_session *s, const header *h, const char *
         return pe_fail(PE_ERR_FORMAT, "%s: is no session file of this version", path);
     if (h->fingerprint != fingerprint_of(s->model) || h->n_vocab != s->model->config.n_vocab)
         return pe_fail(PE_ERR_FORMAT, "%s: was saved with another model than the one that is open", path);
+    if (h->adapters != s->key)
+        return pe_fail(PE_ERR_FORMAT, "%s: was saved with %s adapters; attach the same ones, with their scales, first",
+                       path, h->adapters ? "other" : "no");
     if (h->kv_f32 != s->cache.f32 || h->page_bytes != s->cache.page_bytes)
         return pe_fail(PE_ERR_FORMAT, "%s: was saved with kv_type %s; open the model with the same", path,
                        h->kv_f32 ? "f32" : "f16");
@@ -157,6 +152,7 @@ static pe_status load(pe_session *s, FILE *file, const char *path) {
         fresh = old;
         s->position = h.position;
         s->has_logits = h.has_logits != 0;
+        s->cache_key = h.adapters;
     }
     pe_kvcache_free(&fresh);
     pe_mem_free(tokens);

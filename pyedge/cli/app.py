@@ -20,6 +20,7 @@ _GROUPS = {
     "machine": ("doctor",),
     "quantize": ("quantize",),
     "imatrix": ("imatrix",),
+    "merge": ("merge",),
     "verify": ("verify",),
     "convert": ("convert",),
     "web": ("web",),

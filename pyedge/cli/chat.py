@@ -16,10 +16,11 @@ from typing import Annotated, Any
 import typer
 
 from ..completion import SamplingOptions, check_options
-from ..errors import ContextOverflowError, Error
+from ..errors import AdapterError, ContextOverflowError, Error
 from .common import (
     ContextOption,
     LookupOption,
+    LoraOption,
     MaxTokensOption,
     MinPOption,
     ModelOption,
@@ -39,6 +40,8 @@ HELP = """\
 /reset         forget the conversation, keep the system message
 /system TEXT   set the system message (nothing: remove it) and start anew
 /save FILE     write the conversation to a file
+/lora          list the adapters; /lora PATH[:SCALE] attaches one, or changes its scale
+/lora off      detach them all; /lora off NAME one of them
 /load FILE     go on with a conversation from a file
 /quit          leave, as does Ctrl-D
 Ctrl-C stops an answer."""
@@ -47,9 +50,9 @@ Ctrl-C stops an answer."""
 class Conversation:
     """Messages, and the session that has evaluated them as far as it could."""
 
-    def __init__(self, model: Any, system: str | None, options: SamplingOptions) -> None:
+    def __init__(self, model: Any, system: str | None, options: SamplingOptions, lora: Any = None) -> None:
         self.model = model
-        self.session = model.session()
+        self.session = model.session(lora)
         self.options = options
         self.messages: list[dict[str, Any]] = []
         self._warned = False
@@ -81,6 +84,24 @@ class Conversation:
             if said:
                 write("\n")
                 self.messages = [*turn, {"role": "assistant", "content": "".join(said)}]
+
+    def adapt(self, text: str) -> None:
+        """Obey /lora. What was said stays; it is evaluated anew with the next answer."""
+        from ..lora import parse_lora
+
+        attached: dict[str, float] = self.session.lora
+        word, _, name = text.partition(" ")
+        if word == "off" and name and name not in attached:
+            raise AdapterError(f"the adapter {name!r} is not attached; /lora lists those that are")
+        if word == "off":
+            self.session.set_lora({key: scale for key, scale in attached.items() if name and key != name})
+        elif text:
+            path, scale = parse_lora(text)
+            # One argument decides whether a path is an adapter that is loaded already.
+            [name] = self.model.session({path: scale}).lora
+            self.session.set_lora({**attached, name: scale})
+        now = self.session.lora
+        note("\n".join(f"{name} {scale:g}" for name, scale in now.items()) or "no adapter is attached")
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -152,6 +173,8 @@ def _command(conversation: Conversation, line: str) -> bool:
     elif name == "system":
         conversation.set_system(argument)
         note("the system message is set" if argument else "the system message is removed")
+    elif name == "lora":
+        conversation.adapt(argument)
     elif name in ("save", "load"):
         if not argument:
             note(f"/{name} needs a file name")
@@ -176,11 +199,13 @@ def chat(
     min_p: MinPOption = 0.05,
     repeat_penalty: PenaltyOption = 1.0,
     seed: SeedOption = None,
+    lora: LoraOption = None,
     lookup: LookupOption = True,
     context: ContextOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Talk with a model, turn by turn."""
+    from ..lora import parse_loras
     from ..model import Model
 
     options: SamplingOptions = {
@@ -194,10 +219,11 @@ def chat(
         "lookup": lookup,
     }
     check_options(2**31 - 1, **options)
+    adapters = parse_loras(lora)
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")
     with Model(model_or_default(model), context=context, threads=threads) as opened:
-        conversation = Conversation(opened, system, options)
+        conversation = Conversation(opened, system, options, adapters)
         history = _History()
         if sys.stdin.isatty():
             note(f"{opened.name}: /help lists the commands, Ctrl-D leaves")

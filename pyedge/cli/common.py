@@ -31,12 +31,17 @@ LookupOption = Annotated[
         "--lookup/--no-lookup", help="Evaluate repeated text several tokens at once: the same answer, sooner."
     ),
 ]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter, with a scale if not 1; repeatable."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 __all__ = [
     "ContextOption",
     "JsonOption",
     "LookupOption",
+    "LoraOption",
     "MaxTokensOption",
     "MinPOption",
     "ModelOption",

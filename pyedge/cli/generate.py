@@ -28,6 +28,7 @@ def generate(
     repeat_penalty: float = 1.0,
     seed: int | None = None,
     stop: Sequence[str] | None = None,
+    lora: list[str] | None = None,
     lookup: bool = True,
     raw: bool = False,
     context: int | None = None,
@@ -35,6 +36,7 @@ def generate(
     as_json: bool = False,
 ) -> None:
     """Answer a prompt; None and "-" read it from standard input."""
+    from ..lora import parse_loras
     from ..model import Model
 
     source: str | bytes = prompt or ""
@@ -54,16 +56,17 @@ def generate(
         "lookup": lookup,
     }
     check_options(2**31 - 1, **options)  # wrong options are told before a model is fetched
+    adapters = parse_loras(lora)
     with Model(model_or_default(model), context=context, threads=threads) as opened:
         if as_json:
             import json
 
-            completion = opened.generate(source, raw=raw, **options)
+            completion = opened.generate(source, raw=raw, lora=adapters, **options)
             print(json.dumps({"model": opened.name, **completion._asdict()}, ensure_ascii=False))
             return
         ended = True
         try:
-            for piece in opened.stream(source, raw=raw, **options):
+            for piece in opened.stream(source, raw=raw, lora=adapters, **options):
                 if piece.text:
                     write(piece.text)
                     ended = piece.text.endswith("\n")
@@ -111,6 +114,7 @@ OPTIONS = {
     "--repeat-penalty": _Option("repeat_penalty", _number),
     "--seed": _Option("seed", _count),
     "--stop": _Option("stop", str),
+    "--lora": _Option("lora", str),
     "--lookup": _Option("lookup", None),
     "--no-lookup": _Option("lookup", None, False),
     "--raw": _Option("raw", None),
@@ -153,7 +157,7 @@ def _read_option(argument: str, rest: Iterator[str], values: dict[str, Any]) -> 
     if text.startswith("-"):
         raise _Unclear
     value = option.read(text)
-    if option.name == "stop":
-        values.setdefault("stop", []).append(value)
+    if option.name in ("stop", "lora"):
+        values.setdefault(option.name, []).append(value)
     else:
         values[option.name] = value

@@ -9,6 +9,7 @@ extern const pe_arch pe_arch_arcee;
 const pe_arch pe_arch_arcee = {
     .name = "arcee",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_RELU_SQUARED,
     .rope_base = 10000.0f,
 };

@@ -13,6 +13,7 @@ extern const pe_arch pe_arch_falcon;
 const pe_arch pe_arch_falcon = {
     .name = "falcon",
     PE_RULES,
+    .grouped_qkv = true,
     .activation = PE_GELU_ERF,
     .layer_norm = true,
     .rope_split = true,

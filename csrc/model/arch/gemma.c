@@ -9,6 +9,7 @@ extern const pe_arch pe_arch_gemma;
 const pe_arch pe_arch_gemma = {
     .name = "gemma",
     PE_RULES,
+    .shifted_norms = true,
     .activation = PE_GELU_TANH,
     .rope_split = true,
     .scale_embeddings = true,

@@ -11,6 +11,7 @@ extern const pe_arch pe_arch_gemma2;
 const pe_arch pe_arch_gemma2 = {
     .name = "gemma2",
     PE_RULES,
+    .shifted_norms = true,
     .activation = PE_GELU_TANH,
     .rope_split = true,
     .scale_embeddings = true,

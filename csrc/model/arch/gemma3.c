@@ -12,6 +12,7 @@ extern const pe_arch pe_arch_gemma3;
 const pe_arch pe_arch_gemma3 = {
     .name = "gemma3",
     PE_RULES,
+    .shifted_norms = true,
     .activation = PE_GELU_TANH,
     .rope_split = true,
     .scale_embeddings = true,

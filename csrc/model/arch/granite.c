@@ -10,6 +10,7 @@ extern const pe_arch pe_arch_granite;
 const pe_arch pe_arch_granite = {
     .name = "granite",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .logit_divisor = true,
     .rope_base = 10000.0f,

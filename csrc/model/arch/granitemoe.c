@@ -9,6 +9,7 @@ extern const pe_arch pe_arch_granitemoe;
 const pe_arch pe_arch_granitemoe = {
     .name = "granitemoe",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .routing = PE_SOFTMAX_BEST,
     .logit_divisor = true,

@@ -9,6 +9,7 @@ extern const pe_arch pe_arch_internlm2;
 const pe_arch pe_arch_internlm2 = {
     .name = "internlm2",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .rope_base = 10000.0f,
 };

@@ -11,6 +11,7 @@ extern const pe_arch pe_arch_llama;
 const pe_arch pe_arch_llama = {
     .name = "llama",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .routing = PE_SOFTMAX_BEST,
     .experts_optional = true,

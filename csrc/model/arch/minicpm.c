@@ -11,6 +11,7 @@ extern const pe_arch pe_arch_minicpm;
 const pe_arch pe_arch_minicpm = {
     .name = "minicpm",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .logit_divisor = true,
     .needs_scales = true,

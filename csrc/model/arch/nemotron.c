@@ -12,6 +12,7 @@ extern const pe_arch pe_arch_nemotron;
 const pe_arch pe_arch_nemotron = {
     .name = "nemotron",
     PE_RULES,
+    .shifted_norms = true,
     .activation = PE_RELU_SQUARED,
     .layer_norm = true,
     .rope_split = true,

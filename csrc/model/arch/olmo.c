@@ -12,6 +12,7 @@ extern const pe_arch pe_arch_olmo;
 const pe_arch pe_arch_olmo = {
     .name = "olmo",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .layer_norm = true,
     .plain_norm = true,

@@ -10,6 +10,7 @@ extern const pe_arch pe_arch_smollm3;
 const pe_arch pe_arch_smollm3 = {
     .name = "smollm3",
     PE_RULES,
+    .permuted_heads = true,
     .activation = PE_SILU,
     .no_rope_step = 4,
     .rope_base = 10000.0f,
