@@ -135,7 +135,8 @@ def merge(
     missing = [name for name in changes if name not in file.tensors and name != _HEAD]
     if missing:  # fused in the file, or a format whose tensors have no names
         raise UnsupportedError(
-            f"{file.path} has no tensor {missing[0]!r} of its own, which an adapter changes: attach the adapter instead"
+            f"{file.path} has no tensor {missing[0]!r} of its own, which an adapter changes: "
+            "attach the adapter instead"
         )
     tensors = _layout(file, changes, type)
     keys = {key: value for key, value in file.keys.items() if not key.startswith("pyedge.sha256.")}
