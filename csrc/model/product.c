@@ -7,6 +7,7 @@
 enum {
     TASKS_PER_THREAD = 4,
     ROW_UNIT = 8, /* rows of a unit for one token; for more it is a panel */
+    LOW_UNIT = 32 /* the same where adapters add to them: whole vectors of columns */
 };
 
 typedef struct product {
@@ -120,7 +121,8 @@ static void product_task(void *context, size_t task, int thread) {
 void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_weight *const weights[],
                  float *const outputs[]) {
     if (f->collect) pe_collect_add(f, input, n, weights);
-    product p = {.f = f, .input = input, .n = n, .unit = input->n_tokens == 1 ? ROW_UNIT : PE_PANEL_ROWS};
+    const size_t unit = input->n_tokens > 1 ? PE_PANEL_ROWS : f->weights.rank ? LOW_UNIT : ROW_UNIT;
+    product p = {.f = f, .input = input, .n = n, .unit = unit};
     for (size_t i = 0; i < n; i++) {
         p.weights[i] = weights[i];
         p.outputs[i] = outputs[i];

@@ -17,7 +17,7 @@ PE_INLINE vf take_low(const uint8_t *b, bool f32, size_t i, size_t n) {
 }
 
 /* K terms of V vectors from column i on, for all tokens; K and V are constants. */
-PE_INLINE void add_terms(bool f32, size_t K, size_t V, float *y, size_t y_stride, const uint8_t *b, size_t row_bytes,
+PE_INLINE void add_terms(size_t K, size_t V, float *y, size_t y_stride, const uint8_t *b, bool f32, size_t row_bytes,
                          size_t i, size_t n, const float *u, size_t u_stride, size_t n_tokens) {
     vf w[LOW_TERMS][LOW_VECTORS];
     for (size_t k = 0; k < K; k++)
@@ -30,30 +30,25 @@ PE_INLINE void add_terms(bool f32, size_t K, size_t V, float *y, size_t y_stride
         }
 }
 
-PE_INLINE void add_rows(bool f32, float *y, size_t y_stride, const uint8_t *b, size_t row_bytes, size_t n,
-                        const float *u, size_t u_stride, size_t rank, size_t n_tokens) {
-    for (size_t i = 0; i < n; i += LOW_VECTORS * PE_VF) {
-        const size_t end = i + LOW_VECTORS * PE_VF < n ? i + LOW_VECTORS * PE_VF : n;
-        for (size_t k = 0; k < rank;) {
-            const uint8_t *at = b + k * row_bytes;
-            const bool several = k + LOW_TERMS <= rank;
-            if (several && end - i == LOW_VECTORS * PE_VF)
-                add_terms(f32, LOW_TERMS, LOW_VECTORS, y, y_stride, at, row_bytes, i, n, u + k, u_stride, n_tokens);
-            for (size_t j = i; j < end && !(several && end - i == LOW_VECTORS * PE_VF); j += PE_VF) {
-                if (several)
-                    add_terms(f32, LOW_TERMS, 1, y, y_stride, at, row_bytes, j, n, u + k, u_stride, n_tokens);
-                else
-                    add_terms(f32, 1, 1, y, y_stride, at, row_bytes, j, n, u + k, u_stride, n_tokens);
-            }
-            k += several ? LOW_TERMS : 1;
-        }
-    }
+/* Whole blocks of columns and terms, and what is left of either. */
+PE_ONCE void add_block(float *y, size_t y_stride, const uint8_t *b, bool f32, size_t row_bytes, const float *u,
+                       size_t u_stride, size_t n_tokens) {
+    add_terms(LOW_TERMS, LOW_VECTORS, y, y_stride, b, f32, row_bytes, 0, LOW_VECTORS * PE_VF, u, u_stride, n_tokens);
+}
+PE_ONCE void add_rest(float *y, size_t y_stride, const uint8_t *b, bool f32, size_t i, size_t n, const float *u,
+                      size_t u_stride, size_t n_tokens) {
+    for (; i < n; i += PE_VF) add_terms(1, 1, y, y_stride, b, f32, 0, i, n, u, u_stride, n_tokens);
 }
 
 static void add_low(float *y, size_t y_stride, const void *b, bool f32, size_t b_stride, size_t n, const float *u,
                     size_t u_stride, size_t rank, size_t n_tokens) {
-    if (f32)
-        add_rows(true, y, y_stride, b, b_stride * sizeof(float), n, u, u_stride, rank, n_tokens);
-    else
-        add_rows(false, y, y_stride, b, b_stride * sizeof(uint16_t), n, u, u_stride, rank, n_tokens);
+    const size_t size = f32 ? sizeof(float) : sizeof(uint16_t), row_bytes = b_stride * size;
+    const size_t width = LOW_VECTORS * PE_VF, whole = n / width * width, terms = rank / LOW_TERMS * LOW_TERMS;
+    for (size_t i = 0; i < whole; i += width)
+        for (size_t k = 0; k < terms; k += LOW_TERMS)
+            add_block(y + i, y_stride, (const uint8_t *)b + k * row_bytes + i * size, f32, row_bytes, u + k, u_stride,
+                      n_tokens);
+    for (size_t k = 0; k < rank; k++)
+        add_rest(y, y_stride, (const uint8_t *)b + k * row_bytes, f32, k < terms ? whole : 0, n, u + k, u_stride,
+                 n_tokens);
 }
