@@ -170,6 +170,8 @@ def vectors(kernels: kt.Kernels, options: argparse.Namespace) -> Iterator[Result
     spans = rng.random(16 * 66, np.float32)
     joined = np.empty(kernels.library.lib.pe_test_attend_scratch(64), np.float32)
     partial, joining = kernels.floats(spans), kernels.floats(joined)
+    halves = rng.standard_normal((8, N)).astype(np.float16)  # B of an adapter of rank 8
+    columns = kernels.ffi.cast("const void *", halves.ctypes.data)
     big = np.zeros(2**18, np.uint8)  # within a second-level cache
     calls: dict[str, tuple[float, Call]] = {  # bytes, and what moves them
         "quantize": (6 * N, lambda: table.quantize(act, 0, 1, room)),
@@ -183,6 +185,7 @@ def vectors(kernels: kt.Kernels, options: argparse.Namespace) -> Iterator[Result
         "gelu_erf_mul": (12 * N, lambda: table.gelu_erf_mul(c, b, N)),
         "rope": (8 * N, lambda: table.rope(c, N // 64, 64, 64, cosines, sines, True)),
         "kv_store": (6 * 2 * 64, lambda: table.kv_store(k_room, v_room, 5, a, b, 64, False)),
+        "add_low": (halves.nbytes, lambda: table.add_low(c, N, columns, False, N, N, a, 8, 8, 1)),
         "max": (4 * N, lambda: table.max(a, N)),
         "any_nan": (4 * N, lambda: table.any_nan(a, N)),
         "attend_join": (4 * 16 * 66, lambda: table.attend_join(c, partial, 66, 16, 64, joining)),

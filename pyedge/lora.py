@@ -72,7 +72,7 @@ def _signature(path: str) -> tuple[Any, ...]:
     return tuple(facts)
 
 
-def _default_name(path: str) -> str:
+def default_name(path: str) -> str:
     """The folder's name, or the file's without its ending."""
     given = Path(path)
     if given.name in (WEIGHTS, "adapter_config.json"):
@@ -98,7 +98,7 @@ class Adapters:
         if not isinstance(text, str):
             text = os.fsdecode(text)
         if name is None:
-            name = _default_name(text)
+            name = default_name(text)
         if not isinstance(name, str):
             raise TypeError(f"the name of an adapter must be a string, not {type(name).__name__}")
         if not name:

@@ -17,6 +17,8 @@ static const pair in_layer[] = {
     {"self_attn.qkv_proj", "attn_qkv"},
     {"self_attention.query_key_value", "attn_qkv"},
     {"self_attention.dense", "attn_output"},
+    {"attention.query_key_value", "attn_qkv"},
+    {"attention.dense", "attn_output"},
     {"attn.c_attn", "attn_qkv"},
     {"attn.c_proj", "attn_output"},
     {"mlp.gate_proj", "ffn_gate"},

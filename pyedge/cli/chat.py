@@ -87,12 +87,15 @@ class Conversation:
 
     def adapt(self, text: str) -> None:
         """Obey /lora. What was said stays; it is evaluated anew with the next answer."""
-        from ..lora import parse_lora
+        from ..lora import default_name, parse_lora
 
         attached: dict[str, float] = self.session.lora
         word, _, name = text.partition(" ")
         if word == "off" and name and name not in attached:
-            raise AdapterError(f"the adapter {name!r} is not attached; /lora lists those that are")
+            named = [key for key in attached if default_name(key) == name]
+            if len(named) != 1:
+                raise AdapterError(f"the adapter {name!r} is not attached; /lora lists those that are")
+            [name] = named
         if word == "off":
             self.session.set_lora({key: scale for key, scale in attached.items() if name and key != name})
         elif text:

@@ -73,6 +73,7 @@ def test_every_slot_is_filled_and_tested(kernels: Kernels) -> None:
         *("rms_norm", "layer_norm", "add", "scale", "soft_cap", "rope"),
         *("silu_mul", "gelu_tanh_mul", "gelu_erf_mul"),
         *("kv_store", "attend", "attend_join", "max", "any_nan", "sum_exp", "read_sum"),
+        "add_low",  # test_kernels_low.py
         "fits",  # test_quantize_types.py
     }, "a slot without a test"
     null = kernels.ffi.NULL

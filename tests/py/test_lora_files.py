@@ -325,7 +325,7 @@ def test_command_line(base: pyedge.Model, tmp_path: pathlib.Path) -> None:
 def test_chat(base: pyedge.Model, tmp_path: pathlib.Path) -> None:
     folder = lm.adapter_for("llama").save_peft(tmp_path / "adapter")
     script = (
-        f"/lora\nab\n/lora {folder}:0.5\ncd\n/lora\n/lora off nobody\n/lora off {folder}\n/lora off\n/quit\n"
+        f"/lora\nab\n/lora {folder}:0.5\ncd\n/lora\n/lora off nobody\n/lora off adapter\n/lora off\n/quit\n"
     )
     done = run("chat", "-m", base.path, "-n", "2", "--temp", "0", stdin=script)
     assert done.returncode == 0, done.stderr
