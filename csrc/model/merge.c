@@ -33,7 +33,7 @@ static void add_pair(const pe_delta *d, float scale, bool embeddings, size_t n_i
         for (uint32_t k = 0; k < d->rank; k++) {
             const float value =
                 embeddings ? value_of(d, d->a, row * d->rank + k) : value_of(d, d->b, k * d->b_stride + row);
-            const float factor = value * d->scale * scale;
+            const float factor = value * (d->scale * scale);
             for (size_t j = 0; j < n_in; j++) rows[j] += factor * a[k * n_in + j];
         }
 }
