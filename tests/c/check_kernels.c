@@ -440,7 +440,7 @@ static float block_error(const pe_groups *groups, const float *scales, float d) 
 /* What quantisers need: levels and scales may differ from those of scalar by roundings, the errors hardly. */
 static void check_fits(void) {
     float x[256], w[256], a[256], b[256];
-    uint8_t levels_a[256], levels_b[256], halves[512];
+    uint8_t levels_a[256], levels_b[256], halves[1 + 512]; /* halves lie at an odd address */
     fill_normal(x, 256);
     for (size_t i = 0; i < 256; i++) w[i] = uniform(0.5f, 2);
     const pe_levels whole = {.lo = -8, .hi = 7};
