@@ -7,6 +7,7 @@ measured without a change here.
 from __future__ import annotations
 
 import mmap
+import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,7 +60,12 @@ NUMPY_TYPES: Final = {
     **{"F16": "<f2", "F32": "<f4", "F64": "<f8"},
     **{"I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"},
 }
-ISAS: Final = [row[0] for row in _rows("kernels/isas.def", "PE_ISA")]
+# As CMakeLists.txt does: the rows of this machine's architecture, and those of any.
+_ARCHITECTURES: Final = {"x86_64": "X86_64", "amd64": "X86_64", "aarch64": "AARCH64", "arm64": "AARCH64"}
+_ARCHITECTURE: Final = _ARCHITECTURES.get(platform.machine().lower(), "ARM32")
+ISAS: Final = [
+    row[0] for row in _rows("kernels/isas.def", "PE_ISA") if row[1].strip() in ("ANY", _ARCHITECTURE)
+]
 
 
 def declare(library: CLibrary) -> None:
