@@ -33,5 +33,7 @@ done
 
 .venv/bin/pyedge pull smollm2-135m-instruct >/dev/null
 .venv/bin/python tests/web/reference.py build/reference.json
-(cd wasm && npx tsc --noEmit && node --test --test-reporter=dot test/*.test.mjs)
-(cd tests/web && npm ci --no-audit --no-fund --silent && node --test --test-reporter=dot *.test.mjs)
+# The limit is one file's: a browser that hangs must end the run, and say where.
+tests() { node --test --test-reporter=spec --test-timeout=600000 "$@"; }
+(cd wasm && npx tsc --noEmit && tests test/*.test.mjs)
+(cd tests/web && npm ci --no-audit --no-fund --silent && tests *.test.mjs)

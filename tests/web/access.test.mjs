@@ -78,12 +78,13 @@ describe("access to the chat page", { skip: executable ? false : "needs Chromium
       }
       assert.fail(`the keyboard does not reach: ${name}`);
     };
+    await page.getByRole("button", { name: "Load Alpha" }).waitFor();
     await page.evaluate(() => document.activeElement.blur());
     await tabTo("Skip to the message box");
     await tabTo("Load Alpha");
     await page.keyboard.press("Enter");
     await ready(page);
-    assert.equal(await page.evaluate(() => document.activeElement.id), "message");
+    await until(() => page.evaluate(() => document.activeElement.id === "message"), "the focus in the message box");
     await page.keyboard.type("One");
     await page.keyboard.press("Shift+Enter");
     await page.keyboard.type("Two");
@@ -94,10 +95,11 @@ describe("access to the chat page", { skip: executable ? false : "needs Chromium
     await page.keyboard.press("Enter");
     await page.getByRole("listbox").waitFor();
     await page.keyboard.press("Alt+t");
-    assert.equal(await page.getByRole("listbox").count(), 0);
+    await page.getByRole("listbox").waitFor({ state: "detached" });
     await page.keyboard.press("?");
     await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
     await page.keyboard.press("Escape");
+    await page.getByRole("dialog", { name: "Keyboard" }).waitFor({ state: "hidden" });
     await page.keyboard.press("/");
     await page.keyboard.type("slow");
     await page.keyboard.press("Enter");
@@ -115,6 +117,7 @@ describe("access to the chat page", { skip: executable ? false : "needs Chromium
     await ask(page, "slow");
     const heard = page.locator("[aria-live=polite].sr-only");
     await heard.getByText("Answering.").waitFor({ state: "attached" });
+    await page.locator(".prose").getByText("word2").waitFor();
     await page.keyboard.press("Escape");
     await until(async () => (await heard.textContent()).startsWith("word0 word1"), "the answer");
     await end();

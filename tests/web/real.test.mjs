@@ -32,9 +32,11 @@ describe("the chat page with a real model", { skip: missing ? `needs ${missing}`
     assert.ok(bytes <= 500_000, `${bytes} bytes, compressed`);
   });
 
-  it("loads, answers, stops, takes an adapter, refuses what is no model, and comes back from storage", async () => {
+  it("loads, answers, stops, takes an adapter, refuses what is no model, and comes back from storage", async (test) => {
     const host = await server("-m", name);
+    test.after(() => host.end());
     const browser = await launch();
+    test.after(() => browser.close());
     const { page, context, complaints } = await visit(browser, host.url);
     page.setDefaultTimeout(60_000);
     await ready(page, name);
@@ -66,9 +68,7 @@ describe("the chat page with a real model", { skip: missing ? `needs ${missing}`
     if (existsSync(adapter)) {
       await page.locator("button.chip.add").click();
       await page.locator("#adapter-file").setInputFiles(adapter);
-      // On, or one sentence about why this build cannot.
-      await page.locator(".chip.on, .notice.error").first().waitFor();
-      assert.ok((await page.locator(".chip.on").count()) || /adapter/i.test(await page.getByRole("alert").innerText()));
+      await page.locator(".chip.on").waitFor();
     }
     await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
     host.end();
@@ -80,6 +80,5 @@ describe("the chat page with a real model", { skip: missing ? `needs ${missing}`
     await until(async () => (await page.locator(".turn.assistant").last().innerText()).length > 20, "an answer without a network", 30);
     const unexpected = complaints.filter((text) => !/Failed to load resource/.test(text));
     assert.deepEqual(unexpected, []);
-    await browser.close();
   });
 });

@@ -56,6 +56,7 @@ export async function serve(folder, { base = "/", files = {}, headers = true, br
     } else createReadStream(disk, { start: first, end: end - 1 }).pipe(response);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  server.unref(); // a test that fails before it closes its host must not keep the process
   const origin = `http://127.0.0.1:${server.address().port}`;
   const close = async () => {
     if (!server.listening) return;
