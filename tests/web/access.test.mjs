@@ -99,7 +99,7 @@ describe("access to the chat page", { skip: executable ? false : "needs Chromium
     await page.keyboard.press("?");
     await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
     await page.keyboard.press("Escape");
-    await page.getByRole("dialog", { name: "Keyboard" }).waitFor({ state: "hidden" });
+    await page.locator("dialog").waitFor({ state: "detached" }); // until then the keys are the dialog's
     await page.keyboard.press("/");
     await page.keyboard.type("slow");
     await page.keyboard.press("Enter");

@@ -56,6 +56,9 @@ export async function until(check, what, seconds = 10) {
   }
 }
 
+/** Waits until there are so many of something. */
+export const counts = (locator, many) => until(async () => (await locator.count()) === many, `${many} of ${locator}`);
+
 /** A visitor on a host of their own. `end()` asserts that the browser complained of nothing but what was expected. */
 export async function open(browser, folder, { server = {}, visitor = {}, path = "", init, expected = [] } = {}) {
   const host = await serve(folder, { ...server, files: { ...files, ...server.files } });

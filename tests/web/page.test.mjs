@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { executable, launch } from "./browser.mjs";
-import { answered, ask, buildPage, drop, load, message, open, ready, replies, until } from "./page.mjs";
+import { answered, ask, buildPage, counts, drop, load, message, open, ready, replies, until } from "./page.mjs";
 
 describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_CHROMIUM)", concurrency: false }, () => {
   let folder;
@@ -39,7 +39,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await page.getByRole("button", { name: "Load Alpha" }).click();
     await page.getByRole("button", { name: "Cancel loading" }).click();
     await page.getByRole("heading", { name: "A language model, in this tab" }).waitFor();
-    assert.equal(await notice(page).count(), 0);
+    await counts(notice(page), 0);
     await load(page, "Beta");
     await end();
   });
@@ -92,7 +92,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await page.getByRole("group", { name: "Answer 2 of 2" }).waitFor();
     await page.getByRole("button", { name: "Previous answer" }).click();
     await page.getByRole("group", { name: "Answer 1 of 2" }).waitFor();
-    assert.equal(await replies(page).count(), 1);
+    await counts(replies(page), 1);
     await end();
   });
 
@@ -109,7 +109,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await box.fill("changed");
     await box.press("Enter");
     assert.equal(await answered(page), "You said: changed");
-    assert.equal(await replies(page).count(), 1);
+    await counts(replies(page), 1);
     await page.getByRole("button", { name: "Undo" }).click();
     await until(async () => (await replies(page).count()) === 2, "the old turns");
     // The arrow key in an empty box opens the last question; Escape leaves it alone.
@@ -137,7 +137,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await page.getByRole("textbox", { name: "Title" }).fill("Uno");
     await page.keyboard.press("Enter");
     await list.getByRole("button", { name: "Delete “Uno”" }).click();
-    assert.equal(await list.getByRole("button", { name: "Uno", exact: true }).count(), 0);
+    await counts(list.getByRole("button", { name: "Uno", exact: true }), 0);
     await page.getByRole("button", { name: "Undo" }).click();
     await list.getByRole("button", { name: "Uno", exact: true }).waitFor();
     await page.locator(".prose").getByText("You said: One").waitFor();
@@ -171,7 +171,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     const text = await answered(page);
     assert.match(text, /^word0 word1 /);
     await page.getByRole("button", { name: "Remove neko" }).click();
-    assert.equal(await page.getByRole("slider", { name: "Strength of neko" }).count(), 0);
+    await counts(page.getByRole("slider", { name: "Strength of neko" }), 0);
     await end();
   });
 
@@ -195,7 +195,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await answered(page);
     await page.getByRole("button", { name: "Tokens" }).click();
     const tokens = page.getByRole("listbox", { name: "The tokens of this answer" }).getByRole("option");
-    assert.equal(await tokens.count(), 5);
+    await counts(tokens, 5);
     await tokens.first().focus();
     await page.keyboard.press("ArrowRight");
     assert.equal(await tokens.nth(1).getAttribute("aria-selected"), "true");
@@ -347,7 +347,7 @@ describe("bad input on the chat page", { skip: executable ? false : "needs Chrom
   async function told(page, sentence) {
     const alert = page.getByRole("alert");
     await alert.getByText(sentence).waitFor();
-    assert.equal(await alert.count(), 1);
+    await counts(alert, 1);
     await alert.getByRole("button", { name: "Close" }).click();
     if (await page.getByRole("button", { name: "Load Alpha" }).count()) await load(page);
     await ask(page, "Does it work?");
