@@ -153,21 +153,60 @@ pe_status pe_bpe_create(pe_bpe *bpe, pe_arena *arena, const pe_dictionary *piece
     return status;
 }
 
-static pe_status encode_word(const pe_bpe *bpe, pe_encoder *encoder, const char *word, size_t size) {
+static void fill(const pe_bpe *bpe, pe_symbol *symbols, const char *word, size_t size) {
+    for (size_t i = 0; i < size; i++) symbols[i].id = bpe->byte_id[(uint8_t)word[i]];
+}
+
+static void emit(pe_encoder *encoder, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (encoder->symbols[i].id >= 0) pe_encoder_emit(encoder, encoder->symbols[i].id);
+}
+
+typedef struct long_word {
+    pe_long_word base;
+    const pe_bpe *bpe;
+    const char *text;
+} long_word;
+
+static size_t fill_window(const pe_long_word *word, pe_encoder *encoder, size_t at, size_t most, size_t *end) {
+    const long_word *w = (const long_word *)word;
+    const size_t n = word->size - at < most ? word->size - at : most;
+    fill(w->bpe, encoder->symbols, w->text + at, n);
+    for (size_t i = 0; i < n; i++) encoder->symbols[i].start = (uint32_t)i;
+    for (size_t i = 0; i < n; i++) encoder->symbols[i].end = (uint32_t)i + 1;
+    *end = at + n;
+    return n;
+}
+
+static size_t merge_window(const pe_long_word *word, pe_encoder *encoder, size_t n) {
+    return pe_merge(encoder, n, find_pair, ((const long_word *)word)->bpe);
+}
+
+static size_t place_in_word(const pe_long_word *word, size_t at, size_t start) {
+    (void)word;
+    return at + start;
+}
+
+static void emit_window(const pe_long_word *word, pe_encoder *encoder, size_t n) {
+    (void)word;
+    emit(encoder, n);
+}
+
+static pe_status encode_word(const pe_bpe *bpe, pe_encoder *encoder, const char *text, size_t size) {
     if (bpe->ignore_merges && size > 1) {
-        int32_t id = pe_dictionary_find(bpe->pieces, word, size);
+        int32_t id = pe_dictionary_find(bpe->pieces, text, size);
         if (id >= 0) {
             pe_encoder_emit(encoder, id);
             return PE_OK;
         }
     }
-    pe_status status = pe_encoder_reserve(encoder, size);
-    if (status) return status;
-    pe_symbol *symbols = encoder->symbols;
-    for (size_t i = 0; i < size; i++) symbols[i].id = bpe->byte_id[(uint8_t)word[i]];
-    size_t n = pe_merge(encoder, size, find_pair, bpe);
-    for (size_t i = 0; i < n; i++)
-        if (symbols[i].id >= 0) pe_encoder_emit(encoder, symbols[i].id);
+    if (size > PE_STACK_WORD) {
+        const pe_long_word base = {size, fill_window, merge_window, place_in_word, emit_window};
+        const long_word word = {base, bpe, text};
+        return pe_merge_windows(&word.base, encoder);
+    }
+    fill(bpe, encoder->symbols, text, size);
+    emit(encoder, pe_merge(encoder, size, find_pair, bpe));
     return PE_OK;
 }
 

@@ -2,8 +2,9 @@
  * leftmost first, until no pair can be merged. The two differ only in how a pair is looked up, so the loop is inline
  * and the lookup a constant argument.
  *
- * A short word keeps its symbols in small arrays and is scanned for each merge. A long one keeps them in a linked list
- * and the pairs in a binary heap, so that a word of n symbols takes O(n log n). */
+ * A short word keeps its symbols in small arrays and is scanned for each merge. A longer one keeps them in a linked
+ * list and the pairs in a binary heap. Beyond PE_STACK_WORD symbols it is merged by windows (pe_long_word), so that
+ * time grows linearly with the length and memory does not grow. */
 #ifndef PE_TEXT_MERGE_H
 #define PE_TEXT_MERGE_H
 
@@ -41,7 +42,7 @@ typedef struct pe_encoder {
     pe_link *links;     /* [room] */
     uint64_t *heap;     /* [2 * room] */
     size_t room;
-    void *block; /* on the heap, or NULL */
+    void *block; /* on the heap, or NULL: see pe_encoder_reserve */
     char own_text[4 * PE_STACK_WORD];
     pe_symbol own_symbols[PE_STACK_WORD];
     pe_link own_links[PE_STACK_WORD];
@@ -153,5 +154,27 @@ static inline size_t pe_merge(pe_encoder *encoder, size_t n, pe_pair_lookup look
     return n <= PE_SHORT_WORD ? pe_merge_short(symbols, n, lookup, context)
                               : pe_merge_long(encoder, n, lookup, context);
 }
+
+/* A word of any length, by windows.
+ *
+ * Symbols side by side in the result of a merge stay apart when only the two of them are merged, and the other way
+ * round: where all neighbours stay apart, the whole does, for the best pair of a text is the best one of each part that
+ * holds it. So a window may start behind any symbol that is certain. The last ones of a window are not, since what
+ * follows may yet take from them; one that comes out again as the first symbol of the next window is. Where it does
+ * not, or where a symbol is longer than a window, the word starts anew with larger windows. */
+typedef struct pe_long_word pe_long_word;
+struct pe_long_word {
+    size_t size; /* bytes */
+    /* encoder->symbols from byte `at` of the word on, at most `most`: how many. *end is the byte that follows them. */
+    size_t (*fill)(const pe_long_word *word, pe_encoder *encoder, size_t at, size_t most, size_t *end);
+    /* Merge encoder->symbols [n]: how many are left. */
+    size_t (*merge)(const pe_long_word *word, pe_encoder *encoder, size_t n);
+    /* The byte of the word at which a symbol that starts at `start` begins, with fill's `at`. */
+    size_t (*place)(const pe_long_word *word, size_t at, size_t start);
+    /* The ids of encoder->symbols [n]. */
+    void (*emit)(const pe_long_word *word, pe_encoder *encoder, size_t n);
+};
+
+pe_status pe_merge_windows(const pe_long_word *word, pe_encoder *encoder);
 
 #endif

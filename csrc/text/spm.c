@@ -60,19 +60,23 @@ static void emit_bytes(const pe_spm *spm, pe_encoder *encoder, const char *text,
     for (size_t i = 0; i < size; i++) pe_encoder_emit(encoder, spm->byte_id[(uint8_t)text[i]]);
 }
 
-/* encoder->symbols [n] of encoder->text. */
-static void encode_part(const pe_spm *spm, pe_encoder *encoder, size_t n) {
-    part part = {spm, encoder->text};
+/* Merge encoder->symbols [n] of encoder->text: how many are left. */
+static size_t merge(const pe_spm *spm, pe_encoder *encoder, size_t n) {
+    const part part = {spm, encoder->text};
     pe_symbol *symbols = encoder->symbols;
     for (size_t i = 0; i < n; i++)
         symbols[i].id =
             pe_dictionary_find(spm->pieces, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
-    n = pe_merge(encoder, n, find_pair, &part);
+    return pe_merge(encoder, n, find_pair, &part);
+}
+
+static void emit(const pe_spm *spm, pe_encoder *encoder, size_t n) {
+    const pe_symbol *symbols = encoder->symbols;
     for (size_t i = 0; i < n; i++) {
         if (symbols[i].id >= 0)
             pe_encoder_emit(encoder, symbols[i].id);
         else
-            emit_bytes(spm, encoder, part.text + symbols[i].start, symbols[i].end - symbols[i].start);
+            emit_bytes(spm, encoder, encoder->text + symbols[i].start, symbols[i].end - symbols[i].start);
     }
 }
 
@@ -112,23 +116,59 @@ static size_t add_symbol(pe_encoder *encoder, size_t n, const char *text, size_t
     return n + 1;
 }
 
+/* A stretch of text that is merged as one; with `prefix`, a space that is not in the text comes first. */
+typedef struct long_part {
+    pe_long_word base;
+    const pe_spm *spm;
+    const char *text; /* [base.size] */
+    bool prefix;
+} long_part;
+
+static size_t fill(const pe_long_word *word, pe_encoder *encoder, size_t at, size_t most, size_t *end) {
+    const long_part *p = (const long_part *)word;
+    size_t n = 0;
+    if (p->prefix && at == 0) n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
+    for (size_t length; at < word->size && n < most; at += length) {
+        length = pe_utf8_length(p->text + at, word->size - at);
+        if (p->text[at] == ' ')
+            n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
+        else
+            n = add_symbol(encoder, n, p->text + at, length);
+    }
+    *end = at;
+    return n;
+}
+
+static size_t merge_window(const pe_long_word *word, pe_encoder *encoder, size_t n) {
+    return merge(((const long_part *)word)->spm, encoder, n);
+}
+
+/* Spaces are longer where they are merged than they are in the text. */
+static size_t place_in_part(const pe_long_word *word, size_t at, size_t start) {
+    const long_part *p = (const long_part *)word;
+    size_t merged = p->prefix && at == 0 ? sizeof pe_spm_space : 0;
+    for (; merged < start; at++) merged += p->text[at] == ' ' ? sizeof pe_spm_space : 1;
+    return at;
+}
+
+static void emit_window(const pe_long_word *word, pe_encoder *encoder, size_t n) {
+    emit(((const long_part *)word)->spm, encoder, n);
+}
+
 static pe_status encode(const pe_spm *spm, pe_encoder *encoder, const char *text, size_t size) {
-    bool prefix = spm->add_space_prefix; /* a space that is not in the text comes first */
+    bool prefix = spm->add_space_prefix;
     for (size_t start = 0; start < size;) {
-        size_t n_symbols, n = 0;
-        size_t part = size_of_part(spm, text + start, size - start, prefix, &n_symbols);
-        pe_status status = pe_encoder_reserve(encoder, n_symbols + 1);
-        if (status) return status;
-        if (prefix) n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
-        prefix = false;
-        for (size_t at = start, length; at < start + part; at += length) {
-            length = pe_utf8_length(text + at, start + part - at);
-            if (text[at] == ' ')
-                n = add_symbol(encoder, n, pe_spm_space, sizeof pe_spm_space);
-            else
-                n = add_symbol(encoder, n, text + at, length);
+        size_t n, end;
+        const size_t part = size_of_part(spm, text + start, size - start, prefix, &n);
+        const pe_long_word base = {part, fill, merge_window, place_in_part, emit_window};
+        const long_part word = {base, spm, text + start, prefix};
+        if (n < PE_STACK_WORD) {
+            emit(spm, encoder, merge(spm, encoder, fill(&word.base, encoder, 0, PE_STACK_WORD, &end)));
+        } else {
+            const pe_status status = pe_merge_windows(&word.base, encoder);
+            if (status) return status;
         }
-        encode_part(spm, encoder, n);
+        prefix = false;
         start += part;
     }
     return PE_OK;

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from plain_tokenizers import PlainSpm
 from vocabs import (
     BYTE,
     BYTE_TYPE,
@@ -28,9 +29,7 @@ from vocabs import (
     SPECIAL,
     UNKNOWN,
     UNUSED,
-    UNUSED_TYPE,
     USER,
-    USER_TYPE,
     Tokenizer,
     bpe,
     read_vocab,
@@ -135,54 +134,6 @@ def test_model_and_test_library_agree(lib: Any, smollm2_model: pyedge.Model, smo
     for text in ("", "Hello world", " 1234  x<|im_end|>\n", "naïve 中文 😀"):
         assert smollm2_model.tokenize(text, add_special=False) == tokenizer.encode(text)
         assert smollm2_model.tokenize(text, parse_special=True) == tokenizer.encode(text, SPECIAL | PARSE)
-
-
-class PlainSpm:
-    """SentencePiece-style BPE as its definition reads: try every neighbouring pair, merge the best, again."""
-
-    def __init__(self, ffi: Any, vocab: Any) -> None:
-        n = int(vocab.n_tokens)
-        self.texts = [bytes(ffi.unpack(v.data, v.size)) for v in ffi.unpack(vocab.tokens, n)]
-        self.types = np.frombuffer(ffi.buffer(vocab.types, 4 * n), "<i4")
-        self.scores = np.frombuffer(ffi.buffer(vocab.scores, 4 * n), "<f4")
-        mergeable = (NORMAL_TYPE, USER_TYPE, UNUSED_TYPE)
-        self.ids: dict[bytes, int] = {}
-        self.user: list[bytes] = []
-        for i, text in enumerate(self.texts):
-            if self.types[i] in mergeable:
-                self.ids.setdefault(text, i)
-            if self.types[i] == USER_TYPE and text != b"</s>":
-                self.user.append(text)
-        self.user.sort(key=len, reverse=True)
-        self.bytes = {int(t[3:5], 16): i for i, t in enumerate(self.texts) if self.types[i] == BYTE_TYPE}
-
-    def encode(self, text: str) -> list[int]:
-        data, ids, start, at = text.encode(), [], 0, 0
-        while at < len(data):
-            match = next((user for user in self.user if data.startswith(user, at)), None)
-            if match is None:
-                at += 1
-                continue
-            ids += [*self.merge(data[start:at].decode()), self.ids[match]]
-            at += len(match)
-            start = at
-        return ids + self.merge(data[start:].decode())
-
-    def merge(self, text: str) -> list[int]:
-        symbols = [c.encode() for c in text.replace(" ", "\u2581")]
-        while True:
-            best, best_at = -np.inf, -1
-            for i in range(len(symbols) - 1):
-                token = self.ids.get(symbols[i] + symbols[i + 1])
-                if token is not None and self.scores[token] > best:
-                    best, best_at = self.scores[token], i
-            if best_at < 0:
-                break
-            symbols[best_at : best_at + 2] = [symbols[best_at] + symbols[best_at + 1]]
-        ids: list[int] = []
-        for symbol in symbols:
-            ids += [self.ids[symbol]] if symbol in self.ids else [self.bytes[byte] for byte in symbol]
-        return ids
 
 
 VARIED = """
