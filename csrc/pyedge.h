@@ -87,6 +87,9 @@ typedef struct pe_model_options { /* all zero: as pe_model_open */
     const char *pretokenizer;
     /* Path of the vocabulary of a model that has none in its own file (llama2.c); NULL: tokenizer.bin beside it. */
     const char *tokenizer;
+    /* For tools that read facts, vocabulary and directory: weights that have to be put in order at load (Nano's and
+     * llama2.c's of 8 and 4 bits) are not, and pe_session_create refuses the model. */
+    bool no_weights;
 } pe_model_options;
 PE_API pe_status pe_model_open_with(const char *path, const pe_model_options *options, pe_model **out);
 /* The same over memory that the caller keeps unchanged until the last reference is gone, 32-byte aligned: of one file,

@@ -18,11 +18,13 @@ struct Unique {
 
 class Model : Unique {
   public:
-    Model(const py::object &path, const std::optional<std::string> &pretokenizer, const py::object &tokenizer) {
+    Model(const py::object &path, const std::optional<std::string> &pretokenizer, const py::object &tokenizer,
+          bool no_weights) {
         std::string name = path_of(path), vocabulary = tokenizer.is_none() ? "" : path_of(tokenizer);
         pe_model_options options{};
         options.pretokenizer = pretokenizer ? pretokenizer->c_str() : nullptr;
         options.tokenizer = tokenizer.is_none() ? nullptr : vocabulary.c_str();
+        options.no_weights = no_weights;
         call([&] { return pe_model_open_with(name.c_str(), &options, &handle_); }, Door::model_file);
         pe_model_get_info(handle_, &info_);
     }
@@ -415,8 +417,9 @@ PYBIND11_MODULE(_core, m) {
           py::arg("n_rows"), py::arg("n_per_row"), py::arg("importance"), py::arg("n_threads"));
 
     py::class_<Model>(m, "Model")
-        .def(py::init<const py::object &, const std::optional<std::string> &, const py::object &>(), py::arg("path"),
-             py::arg("pretokenizer") = py::none(), py::arg("tokenizer") = py::none())
+        .def(py::init<const py::object &, const std::optional<std::string> &, const py::object &, bool>(),
+             py::arg("path"), py::arg("pretokenizer") = py::none(), py::arg("tokenizer") = py::none(),
+             py::arg("no_weights") = false)
         .def("info", &Model::info_dict)
         .def("metadata", &Model::metadata, py::arg("arrays"))
         .def("tensors", &Model::tensors)

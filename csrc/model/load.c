@@ -127,7 +127,7 @@ static pe_status place_matrix(pe_model *model, const pe_gguf_tensor *tensor, con
                        .n_out = (uint32_t)dims[1],
                        .row_bytes = (size_t)(tensor->size / (dims[1] * dims[2])),
                        .tensor = tensor};
-    if (tensor->layout) return repack(model, tensor, out);
+    if (tensor->layout) return model->no_weights ? PE_OK : repack(model, tensor, out);
     if (tensor->type == 0 && (uintptr_t)tensor->data % sizeof(float))
         return pe_fail(PE_ERR_FORMAT, "tensor '%s' is not aligned to its 4-byte elements", tensor->name);
     return PE_OK;

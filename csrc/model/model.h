@@ -197,6 +197,7 @@ struct pe_model {
     pe_tokenizer *tokenizer;
     char *name, *chat_template;
     uint64_t n_params;
+    bool no_weights; /* those that would be repacked are not: see pe_model_options */
     pe_arena arena;
 };
 

@@ -53,20 +53,21 @@ pe_status pe_model_load_vocab(pe_model *model) {
     pe_vocab *v = &model->vocab;
     pe_view kind;
     pe_status status = pe_gguf_string(gguf, "tokenizer.ggml.model", true, &kind);
+    if (!status) status = pe_gguf_string(gguf, "tokenizer.ggml.pre", false, &v->pre);
     if (status) return status;
     if (view_is(kind, "gpt2"))
         v->kind = PE_VOCAB_BPE;
     else if (view_is(kind, "llama"))
         v->kind = PE_VOCAB_SPM;
-    else if (view_is(kind, "nano"))
+    else if (view_is(kind, "nano") || (view_is(kind, "t5") && view_is(v->pre, "nano")))
         v->kind = PE_VOCAB_NANO;
     else
         return pe_fail(PE_ERR_UNSUPPORTED, "tokenizer.ggml.model '%.*s' is not supported; gpt2 and llama are",
                        kind.size < 32 ? (int)kind.size : 32, kind.data);
-    if ((status = pe_gguf_string(gguf, "tokenizer.ggml.pre", false, &v->pre))) return status;
     if ((status = pe_gguf_string(gguf, "general.name", false, &v->model_name))) return status;
     if ((status = read_lists(model))) return status;
     if ((status = pe_vocab_set_defaults(v))) return status;
+    v->spaces_escaped = view_is(kind, "t5");
     const struct {
         const char *key;
         bool *out;

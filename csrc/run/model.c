@@ -99,6 +99,7 @@ pe_status pe_model_open_with(const char *path, const pe_model_options *options, 
     pe_model *model = model_create();
     if (!model) return PE_ERR_NOMEM;
     const char *pretokenizer = options ? options->pretokenizer : NULL;
+    model->no_weights = options && options->no_weights;
     if (pretokenizer) model->vocab.pre_fallback = (pe_view){pretokenizer, strlen(pretokenizer)};
     pe_status status = pe_filemap_open(path, &model->map);
     if (status) {

@@ -96,6 +96,7 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
     if (!model || !out) return pe_fail(PE_ERR_ARG, "pe_session_create needs a model and a place for the session");
     if (!options) options = &defaults;
     *out = NULL;
+    if (model->no_weights) return pe_fail(PE_ERR_ARG, "the model was opened without its weights (no_weights)");
     int n_threads = options->n_threads;
     pe_status status = n_threads ? PE_OK : pe_cpu_threads(&n_threads);
     if (!status && (n_threads < 1 || n_threads > PE_MAX_THREADS))

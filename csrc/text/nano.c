@@ -9,16 +9,18 @@ static bool is_reachable(pe_view text) {
     return n >= 1 && n <= PE_NANO_LONGEST;
 }
 
-pe_status pe_nano_create(pe_nano *nano, pe_arena *arena, const pe_view *tokens, size_t n_tokens,
+pe_status pe_nano_create(pe_nano *nano, pe_arena *arena, const char *bytes, const uint32_t *offsets, size_t n_tokens,
                          const uint8_t *attributes, uint8_t mask) {
     pe_trie_key *keys = pe_mem_alloc(n_tokens, sizeof *keys);
     if (!keys) return PE_ERR_NOMEM;
     pe_status status = PE_OK;
     for (int with_special = 0; with_special < 2 && !status; with_special++) {
         size_t n = 0;
-        for (size_t id = 0; id < n_tokens; id++)
-            if ((with_special || !(attributes[id] & mask)) && is_reachable(tokens[id]))
-                keys[n++] = (pe_trie_key){tokens[id].data, (uint32_t)tokens[id].size, (int32_t)id};
+        for (size_t id = 0; id < n_tokens; id++) {
+            const pe_view text = {bytes + offsets[id], offsets[id + 1] - offsets[id]};
+            if ((with_special || !(attributes[id] & mask)) && is_reachable(text))
+                keys[n++] = (pe_trie_key){text.data, (uint32_t)text.size, (int32_t)id};
+        }
         status = pe_trie_build(with_special ? &nano->all : &nano->plain, arena, keys, n);
     }
     pe_mem_free(keys);

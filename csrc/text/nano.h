@@ -16,8 +16,8 @@ typedef struct pe_nano {
     int32_t unk_id;
 } pe_nano;
 
-/* tokens [n_tokens]; attributes [n_tokens] have a bit of `mask` for special ones. */
-pe_status pe_nano_create(pe_nano *nano, pe_arena *arena, const pe_view *tokens, size_t n_tokens,
+/* Token i is bytes[offsets[i] .. offsets[i + 1]); attributes [n_tokens] have a bit of `mask` for special ones. */
+pe_status pe_nano_create(pe_nano *nano, pe_arena *arena, const char *bytes, const uint32_t *offsets, size_t n_tokens,
                          const uint8_t *attributes, uint8_t mask);
 void pe_nano_encode(const pe_nano *nano, pe_encoder *encoder, const char *text, size_t size, bool parse_special);
 

@@ -261,8 +261,8 @@ static pe_status add_token(pe_tokenizer *t, const pe_vocab *vocab, workshop *w, 
         return PE_OK;
     }
     if (t->kind == PE_VOCAB_NANO) {
-        if (text.size) memcpy(out, text.data, text.size);
-        *size = text.size;
+        if (text.size && !vocab->spaces_escaped) memcpy(out, text.data, text.size);
+        *size = vocab->spaces_escaped ? pe_spm_unescape(text, out) : text.size;
         *piece = false; /* found by its own tries */
         return PE_OK;
     }
@@ -356,7 +356,7 @@ static pe_status build_nano(pe_tokenizer *t, const pe_vocab *vocab) {
         return pe_fail(PE_ERR_FORMAT,
                        "tokenizer.ggml.unknown_token_id is missing, which this kind of vocabulary needs");
     t->nano.unk_id = vocab->unk_id;
-    return pe_nano_create(&t->nano, &t->arena, vocab->tokens, t->n_tokens, t->attributes,
+    return pe_nano_create(&t->nano, &t->arena, t->bytes, t->offsets, t->n_tokens, t->attributes,
                           PE_TOKEN_CONTROL | PE_TOKEN_UNKNOWN);
 }
 

@@ -10,7 +10,8 @@
 
 typedef struct pe_tokenizer pe_tokenizer;
 
-/* "gpt2" and "llama" in GGUF; "nano" in no file, but so its reader calls it */
+/* "gpt2" and "llama" in GGUF; "nano" in no file, but so its reader calls it, and in GGUF made of such a file "t5" with
+ * the pre-tokeniser "nano" */
 typedef enum pe_vocab_kind { PE_VOCAB_BPE, PE_VOCAB_SPM, PE_VOCAB_NANO } pe_vocab_kind;
 
 typedef struct pe_vocab { /* what the model layer reads from the file; the views must outlive the tokenizer */
@@ -26,6 +27,7 @@ typedef struct pe_vocab { /* what the model layer reads from the file; the views
     const pe_view *merges;                          /* "left right" [n_merges], BPE */
     int32_t bos_id, eos_id, unk_id, eot_id, eom_id; /* -1 where missing; checked by the tokenizer against n_tokens */
     bool add_bos, add_eos, add_space_prefix, ignore_merges;
+    bool spaces_escaped;           /* Nano: tokens have U+2581 for a space, as SPM's always have */
     bool remove_extra_whitespaces; /* SPM: spaces at the ends go, and of several in a row one is left */
     /* Not in files, known from the model: white space that follows a special token belongs to it (Phi-3), as does
      * white space before the mask token (some BERTs). */

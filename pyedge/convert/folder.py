@@ -87,16 +87,21 @@ class Source:
         """Bytes of some rows of the first dimension, [count, bytes of a row]."""
         count = self.n_rows - first if count is None else count
         row = self.size // self.n_rows
-        out = np.empty((count, row), np.uint8)
-        with open(self.path, "rb", buffering=0) as file:
-            file.seek(self.offset + first * row)
-            view, done = out.reshape(-1).data, 0
-            while done < out.size:
-                got = file.readinto(view[done:])
-                if not got:
-                    raise ModelFileError(f"{self.path}: tensor {self.name!r}: the file became shorter")
-                done += got
-        return out
+        return read_bytes(self.path, self.name, self.offset + first * row, count * row).reshape(count, row)
+
+
+def read_bytes(path: Path, name: str, offset: int, size: int) -> Bytes:
+    """Bytes of the tensor `name`."""
+    out = np.empty(size, np.uint8)
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        view, done = out.data, 0
+        while done < size:
+            got = file.readinto(view[done:])
+            if not got:
+                raise ModelFileError(f"{path}: tensor {name!r}: the file became shorter")
+            done += got
+    return out
 
 
 def _numbers(value: Any, most: int) -> TypeGuard[list[int]]:
@@ -165,9 +170,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if self.path.is_file():
-            raise ModelFileError(
-                f"{self.path}: it is a file; the folder of a Hugging Face model is converted"
-            )
+            raise ModelFileError(f"{self.path}: it is a file; the folder of a model is expected")
         if not self.path.is_dir():
             raise ModelFileError(f"{self.path}: there is no such folder")
         self.config = self.json("config.json", required=True)

@@ -40,24 +40,26 @@ def _license(folder: Folder) -> str | None:
     return found[1].decode() if found else None
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
     """The folder's name; in the cache of huggingface_hub, where that is a hash, the repository's."""
     cached = next((part for part in path.parts if part.startswith("models--")), "")
     name = cached.rpartition("--")[2] if path.parent.name == "snapshots" and cached else path.name
     return name.encode("utf-8", "replace").decode()
 
 
-def general_keys(folder: Folder, n_weights: int, file_type: int) -> dict[str, Value]:
-    keys = {
+def general_keys(name: str, n_weights: int, file_type: int) -> dict[str, Value]:
+    return {
         "general.type": text("model"),
-        "general.name": text(_name(folder.path.resolve())),
+        "general.name": text(name),
         "general.size_label": text(size_label(n_weights)),
         "general.file_type": u32(file_type),
         "general.quantization_version": u32(2),
     }
-    if license := _license(folder):
-        keys["general.license"] = text(license)
-    return keys
+
+
+def license_keys(folder: Folder) -> dict[str, Value]:
+    license = _license(folder)
+    return {"general.license": text(license)} if license else {}
 
 
 def sampling_keys(folder: Folder) -> dict[str, Value]:

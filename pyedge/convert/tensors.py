@@ -22,9 +22,9 @@ from .config import Config
 from .folder import Folder, Source
 
 _PIECE = 4 << 20  # bytes read at a time
-_NUMBERS = {name: number for number, (name, _, _) in _core.types().items()}
+NUMBERS = {name: number for number, (name, _, _) in _core.types().items()}
 _SIZES = {name: size for name, elements, size in _core.types().values() if elements == 1}
-_F32 = _NUMBERS["F32"]
+_F32 = NUMBERS["F32"]
 # Matrices that engines expect in F32: routers, positions, convolutions.
 _KEEP = re.compile(r"_norm\.weight$|ffn_gate_inp\.weight$|position_embd\.weight$|shortconv\.conv\.weight$")
 
@@ -166,7 +166,7 @@ class Planner:
         wanted = self.type or ("F32" if source == "F64" else source)
         if wanted == "Q8_0" and dims[0] % 32:  # rows are no whole blocks
             wanted = "F16"
-        return _NUMBERS[wanted]
+        return NUMBERS[wanted]
 
     def _refuse_strays(self) -> None:
         ignored = re.compile(self.arch.ignore)
@@ -179,17 +179,23 @@ class Planner:
             )
 
 
+Steps = Mapping[str, Callable[[Elements], Elements]]
+
+
+def steps(config: Config) -> Steps:
+    return {
+        "permute": lambda x: _permuted(x, config.head_dim),
+        "groups": lambda x: _grouped(x, config.head_dim, config.n_head_kv),
+        "transpose": lambda x: x.T,
+    }
+
+
 class Converter:
     """Makes the bytes of planned tensors."""
 
-    def __init__(self, plans: Sequence[Plan], config: Config, threads: int, progress: Progress) -> None:
+    def __init__(self, plans: Sequence[Plan], steps: Steps, threads: int, progress: Progress) -> None:
         self._plans: Mapping[str, Plan] = {plan.target.name: plan for plan in plans}
-        self._threads, self._progress = threads, progress
-        self._steps: dict[str, Callable[[Elements], Elements]] = {
-            "permute": lambda x: _permuted(x, config.head_dim),
-            "groups": lambda x: _grouped(x, config.head_dim, config.n_head_kv),
-            "transpose": lambda x: x.T,
-        }
+        self._threads, self._progress, self._steps = threads, progress, steps
 
     def pieces(self, target: Tensor) -> Iterator[Bytes]:
         plan = self._plans[target.name]
@@ -199,7 +205,10 @@ class Converter:
             done = 0
             for raw in self._read(plan, source):
                 done += raw.nbytes
-                yield from self._encoded(plan, source, self._stepped(plan, source, raw))
+                if plan.step == "copy" and NUMBERS[source.dtype] == target.type:
+                    yield raw.reshape(-1)
+                else:
+                    yield from self._encoded(plan, source, self._stepped(plan, source, raw))
                 self._progress.running(done)
             self._progress.finished(source.size)
 
@@ -236,12 +245,12 @@ class Converter:
     def _as(self, rows: Elements, kind: str, number: int, source: Source) -> Bytes:
         """The bytes of rows of one type in another."""
         data = rows.view(np.uint8).reshape(-1)
-        if _NUMBERS[kind] == number:
+        if NUMBERS[kind] == number:
             return data
         n = rows.size // len(rows)
         out = np.empty(row_bytes(number, n) * len(rows), np.uint8)
         try:
-            _core.quantize_rows(out, number, data, _NUMBERS[kind], len(rows), n, None, self._threads)
+            _core.quantize_rows(out, number, data, NUMBERS[kind], len(rows), n, None, self._threads)
         except (Error, ValueError) as error:
             raise ModelFileError(f"{source.path}: tensor {source.name!r}: {error}") from error
         return out
