@@ -75,8 +75,10 @@ static unsigned detect(void) {
     if (capabilities & ASIMDDP) features |= PE_CPU_DOTPROD;
     if (getauxval(AT_HWCAP2) & I8MM) features |= PE_CPU_I8MM;
 #else
-    enum { NEON = 1 << 12 };
-    if (getauxval(AT_HWCAP) & NEON) features |= PE_CPU_NEON;
+    enum { NEON = 1 << 12, VFPV4 = 1 << 16 };
+    const unsigned long capabilities = getauxval(AT_HWCAP);
+    if (capabilities & NEON) features |= PE_CPU_NEON;
+    if (capabilities & VFPV4) features |= PE_CPU_VFPV4;
 #endif
     return features;
 }
@@ -103,7 +105,7 @@ unsigned pe_cpu_features(void) {
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
     static const char *const names[] = {
         "sse4.1", "avx2", "fma",     "f16c", "avx512f/bw/dq/vl", "avx512vnni",         "avxvnni", "avx512bf16",
-        "amx",    "neon", "dotprod", "i8mm", [29] = "simd128",   [30] = "relaxed simd"};
+        "amx",    "neon", "dotprod", "i8mm", "vfpv4", [29] = "simd128",   [30] = "relaxed simd"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -1,6 +1,6 @@
-/* The float half of the ARM vocabulary, 4 floats a vector, for AArch64 and for ARMv7 with NEON of any kind: there no
- * fused multiply-add, no division and no half floats are asked for, since Cortex-A8 and A9 lack some of them, and
- * subnormal floats are zero in vectors. */
+/* The float half of the ARM vocabulary, 4 floats a vector, for AArch64 and for ARMv7 with NEON of any kind: there
+ * division is no vector instruction, fused multiply-add and half floats come with VFPv4 only, since Cortex-A8 and A9
+ * lack some of them, and subnormal floats are zero in vectors. */
 #ifndef PE_KERNELS_SIMD_NEON_FLOATS_H
 #define PE_KERNELS_SIMD_NEON_FLOATS_H
 
@@ -64,7 +64,6 @@ static inline int32x4_t pe_pairwise(int32x4_t a, int32x4_t b) { return vpaddq_s3
 
 #else /* ARMv7 */
 
-static inline vf vf_fma(vf a, vf b, vf c) { return vmlaq_f32(c, a, b); }
 /* On the scalar unit: estimates and their refinement would not round as a division does. */
 static inline vf vf_div(vf a, vf b) {
     float x[PE_VF], y[PE_VF];
@@ -86,16 +85,29 @@ static inline float vf_hmax(vf a) {
     float32x2_t s = vmax_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(vpmax_f32(s, s), 0);
 }
-/* Four halves, in integers: a normal one has its exponent raised by 112, an infinity or NaN twice that; what is below
- * is a multiple of 2^-24, and no subnormal float comes up on the way. */
+#if defined(__ARM_FEATURE_FMA) /* VFPv4, which has half floats too */
+static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
+static inline vf pe_from_halves(uint16x4_t h) { return vcvt_f32_f16(vreinterpret_f16_u16(h)); }
+static inline void vf_store_f16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(a))); }
+static inline float vs_f16(const void *p) {
+    __fp16 half;
+    memcpy(&half, p, sizeof half);
+    return half;
+}
+#else
+static inline vf vf_fma(vf a, vf b, vf c) { return vmlaq_f32(c, a, b); }
+/* Four halves, of which `magnitudes` are all bits but the sign, 13 to the left, and `signs` have theirs on top. With its
+ * exponent raised by 224 an infinity or NaN is that as a float too; the rest is 2^112 too large. Below 2^-14, where a
+ * half has no leading one but 2^-15 * (1 + f) came out, 2 * 2^-15 * f is meant, and no subnormal float comes up. */
+static inline vf pe_from_half_bits(uint32x4_t magnitudes, uint32x4_t signs) {
+    const vf large = vreinterpretq_f32_u32(vaddq_u32(magnitudes, vdupq_n_u32(224u << 23)));
+    const vf x = vmulq_f32(large, vdupq_n_f32(0x1p-112f));
+    const vf below = vminq_f32(vsubq_f32(x, vdupq_n_f32(0x1p-14f)), vdupq_n_f32(0.0f));
+    return vbslq_f32(vdupq_n_u32(1u << 31), vreinterpretq_f32_u32(signs), vaddq_f32(x, below));
+}
 static inline vf pe_from_halves(uint16x4_t h) {
-    const uint32x4_t wide = vmovl_u16(h), magnitude = vandq_u32(wide, vdupq_n_u32(0x7fff));
-    const uint32x4_t raise = vdupq_n_u32(112u << 23);
-    const uint32x4_t special = vandq_u32(vcgtq_u32(magnitude, vdupq_n_u32(0x7bff)), raise);
-    const uint32x4_t normal = vaddq_u32(vaddq_u32(vshlq_n_u32(magnitude, 13), raise), special);
-    const vf small = vmulq_f32(vcvtq_f32_u32(magnitude), vdupq_n_f32(0x1p-24f));
-    const uint32x4_t bits = vbslq_u32(vcltq_u32(magnitude, vdupq_n_u32(0x0400)), vreinterpretq_u32_f32(small), normal);
-    return vreinterpretq_f32_u32(vorrq_u32(bits, vshlq_n_u32(vshrq_n_u32(wide, 15), 31)));
+    const uint32x4_t wide = vmovl_u16(h);
+    return pe_from_half_bits(vshrq_n_u32(vshlq_n_u32(wide, 17), 4), vshlq_n_u32(wide, 16));
 }
 static inline void vf_store_f16(void *p, vf a) {
     float value[PE_VF];
@@ -105,6 +117,7 @@ static inline void vf_store_f16(void *p, vf a) {
     memcpy(p, half, sizeof half);
 }
 static inline float vs_f16(const void *p) { return pe_half_load(p); }
+#endif
 static inline int32_t vs_sum16(const int16_t *p) {
     int32x4_t sum = vpadalq_s16(vpaddlq_s16(vld1q_s16(p)), vld1q_s16(p + 8));
     int32x2_t half = vadd_s32(vget_low_s32(sum), vget_high_s32(sum));
@@ -159,8 +172,13 @@ static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offs
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[2] + offset), pairs, 2);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[3] + offset), pairs, 3);
 #endif
+#if defined(__aarch64__) || defined(__ARM_FEATURE_FMA)
     *a = pe_from_halves(vmovn_u32(pairs));
     *b = pe_from_halves(vshrn_n_u32(pairs, 16));
+#else
+    *a = pe_from_half_bits(vshrq_n_u32(vshlq_n_u32(pairs, 17), 4), vshlq_n_u32(pairs, 16));
+    *b = pe_from_half_bits(vshrq_n_u32(vandq_u32(pairs, vdupq_n_u32(0x7fffu << 16)), 3), pairs);
+#endif
 }
 /* Eight unsigned bytes as floats, times a factor. */
 static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
