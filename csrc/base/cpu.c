@@ -104,8 +104,8 @@ unsigned pe_cpu_features(void) {
 
 void pe_cpu_describe(unsigned features, char *text, size_t size) {
     static const char *const names[] = {
-        "sse4.1", "avx2", "fma",     "f16c", "avx512f/bw/dq/vl", "avx512vnni",         "avxvnni", "avx512bf16",
-        "amx",    "neon", "dotprod", "i8mm", "vfpv4", [29] = "simd128",   [30] = "relaxed simd"};
+        "sse4.1", "avx2",    "fma",  "f16c",  "avx512f/bw/dq/vl", "avx512vnni",         "avxvnni", "avx512bf16", "amx",
+        "neon",   "dotprod", "i8mm", "vfpv4", [29] = "simd128",   [30] = "relaxed simd"};
     size_t used = 0;
     if (size) text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -18,7 +18,7 @@ enum { /* bits of pe_cpu_features; each is set only where the processor has it a
        PE_CPU_NEON = 1 << 9,
        PE_CPU_DOTPROD = 1 << 10,
        PE_CPU_I8MM = 1 << 11,
-       PE_CPU_VFPV4 = 1 << 12, /* of 32-bit ARM: half floats and fused multiply-add in vectors too */
+       PE_CPU_VFPV4 = 1 << 12,   /* of 32-bit ARM: half floats and fused multiply-add in vectors too */
        PE_CPU_SIMD128 = 1 << 29, /* of WebAssembly; an engine without it does not compile the module at all */
        PE_CPU_RELAXED_SIMD = 1 << 30,
 };

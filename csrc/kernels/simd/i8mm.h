@@ -31,7 +31,7 @@ static inline int32x4_t pe_join(int32x4_t a, int32x4_t b) {
 /* ---- products with one token: two rows at once ------------------------------------------------------------------- */
 
 #define PE_ROW_PAIRS
-enum { PE_BLOCK_TOKENS = 2 }; /* of four, sums would not stay in registers */
+enum { PE_BLOCK_TOKENS = 4 }; /* that are multiplied at once */
 typedef int32x4_t vi;         /* [2 rows, upper and lower] */
 
 static inline vi vq_dot_pair(vq a, vq b, const int16_t *x) {

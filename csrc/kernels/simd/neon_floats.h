@@ -40,7 +40,9 @@ static inline vf vf_ldexp(vf a, vf n) {
 
 #if defined(__aarch64__)
 
-#define PE_ROW_SETS 2 /* of the 32 registers, two sets of rows fill most */
+/* Of the 32 registers, two sets of rows fill most. */
+#define PE_ROW_SETS         2
+#define PE_ROOM_FOR_24_SUMS 1
 
 static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 static inline vf vf_div(vf a, vf b) { return vdivq_f32(a, b); }
@@ -62,7 +64,7 @@ static inline int32_t vs_sum16(const int16_t *p) {
 }
 static inline int32x4_t pe_pairwise(int32x4_t a, int32x4_t b) { return vpaddq_s32(a, b); }
 
-#else /* ARMv7 */
+#else                          /* ARMv7 */
 
 /* On the scalar unit: estimates and their refinement would not round as a division does. */
 static inline vf vf_div(vf a, vf b) {
@@ -96,9 +98,9 @@ static inline float vs_f16(const void *p) {
 }
 #else
 static inline vf vf_fma(vf a, vf b, vf c) { return vmlaq_f32(c, a, b); }
-/* Four halves, of which `magnitudes` are all bits but the sign, 13 to the left, and `signs` have theirs on top. With its
- * exponent raised by 224 an infinity or NaN is that as a float too; the rest is 2^112 too large. Below 2^-14, where a
- * half has no leading one but 2^-15 * (1 + f) came out, 2 * 2^-15 * f is meant, and no subnormal float comes up. */
+/* Four halves, of which `magnitudes` are all bits but the sign, 13 to the left, and `signs` have theirs on top. With
+ * its exponent raised by 224 an infinity or NaN is that as a float too; the rest is 2^112 too large. Below 2^-14, where
+ * a half has no leading one but 2^-15 * (1 + f) came out, 2 * 2^-15 * f is meant, and no subnormal float comes up. */
 static inline vf pe_from_half_bits(uint32x4_t magnitudes, uint32x4_t signs) {
     const vf large = vreinterpretq_f32_u32(vaddq_u32(magnitudes, vdupq_n_u32(224u << 23)));
     const vf x = vmulq_f32(large, vdupq_n_f32(0x1p-112f));
@@ -142,37 +144,43 @@ static inline vr vr_column(const float *p, size_t stride) {
 static inline vr vr_mul(vr a, vr b) { return vf_mul(a, b); }
 static inline vr vr_fma(vr a, vr b, vr c) { return vf_fma(a, b, c); }
 static inline void vr_store(float *p, vr a) { vst1q_f32(p, a); }
+#if defined(__aarch64__)
+/* Loads of a lane need a register for each address. So the eight bytes at `offset` are read of each row, which are
+ * always in a block, and halves that belong together put side by side: those of two rows, [2, 4] halves. */
+static inline uint32x2_t pe_halves_of_two(const uint8_t *a, const uint8_t *b) {
+    return vreinterpret_u32_u16(vzip1_u16(vreinterpret_u16_u8(vld1_u8(a)), vreinterpret_u16_u8(vld1_u8(b))));
+}
+/* The half at `offset` of each row, where a block of more than eight bytes begins. */
+static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
+    const uint32x2_t low = pe_halves_of_two(p[0] + offset, p[1] + offset);
+    const uint32x2_t high = pe_halves_of_two(p[2] + offset, p[3] + offset);
+    return pe_from_halves(vreinterpret_u16_u32(vzip1_u32(low, high)));
+}
+/* Two neighbouring halves of each row: first into a, second into b. */
+static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offset, vr *a, vr *b) {
+    const uint32x2_t low = pe_halves_of_two(p[0] + offset, p[1] + offset);
+    const uint32x2_t high = pe_halves_of_two(p[2] + offset, p[3] + offset);
+    *a = pe_from_halves(vreinterpret_u16_u32(vzip1_u32(low, high)));
+    *b = pe_from_halves(vreinterpret_u16_u32(vzip2_u32(low, high)));
+}
+#else
 /* The half at `offset` of each row. */
 static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
-#if defined(__aarch64__) /* loads of a lane need a register for each address */
-    return pe_from_halves(
-        vcreate_u16((uint64_t)pe_load_u16(p[0] + offset) | (uint64_t)pe_load_u16(p[1] + offset) << 16 |
-                    (uint64_t)pe_load_u16(p[2] + offset) << 32 | (uint64_t)pe_load_u16(p[3] + offset) << 48));
-#else
     uint16x4_t h = vdup_n_u16(0);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[0] + offset), h, 0);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[1] + offset), h, 1);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[2] + offset), h, 2);
     h = vld1_lane_u16((const uint16_t *)(const void *)(p[3] + offset), h, 3);
     return pe_from_halves(h);
-#endif
-}
-static inline uint64_t pe_words(const uint8_t *low, const uint8_t *high) {
-    return pe_load_u32(low) | (uint64_t)pe_load_u32(high) << 32;
 }
 /* Two neighbouring halves of each row: first into a, second into b. */
 static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offset, vr *a, vr *b) {
-#if defined(__aarch64__)
-    const uint64_t first = pe_words(p[0] + offset, p[1] + offset), second = pe_words(p[2] + offset, p[3] + offset);
-    const uint32x4_t pairs = vcombine_u32(vcreate_u32(first), vcreate_u32(second));
-#else
     uint32x4_t pairs = vdupq_n_u32(0);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[0] + offset), pairs, 0);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[1] + offset), pairs, 1);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[2] + offset), pairs, 2);
     pairs = vld1q_lane_u32((const uint32_t *)(const void *)(p[3] + offset), pairs, 3);
-#endif
-#if defined(__aarch64__) || defined(__ARM_FEATURE_FMA)
+#if defined(__ARM_FEATURE_FMA)
     *a = pe_from_halves(vmovn_u32(pairs));
     *b = pe_from_halves(vshrn_n_u32(pairs, 16));
 #else
@@ -180,6 +188,7 @@ static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offs
     *b = pe_from_half_bits(vshrq_n_u32(vandq_u32(pairs, vdupq_n_u32(0x7fffu << 16)), 3), pairs);
 #endif
 }
+#endif
 /* Eight unsigned bytes as floats, times a factor. */
 static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float factor) {
     const uint16x8_t wide = vmovl_u8(vld1_u8(bytes));

@@ -7,6 +7,10 @@
  * spans before it gave. So the spans of one query may as well be done by several threads and joined later: every query
  * goes through the same steps whether it is alone or in a block, in one task or in many. */
 
+#ifndef PE_ROOM_FOR_24_SUMS /* in vector registers */
+#define PE_ROOM_FOR_24_SUMS (PE_VF == 16)
+#endif
+
 PE_INLINE vf load_kv(bool f32, const uint8_t *base, size_t i) {
     return f32 ? vf_load((const float *)(const void *)base + i) : vf_load_f16(base + 2 * i);
 }
@@ -60,7 +64,7 @@ PE_INLINE void small_product(size_t Q, size_t N, bool f32, float *c, size_t c_st
 /* The same for all columns; those past the last whole vector one by one. */
 PE_INLINE void product_rows(size_t Q, bool f32, float *c, size_t c_stride, const float *keep, const float *const a[],
                             const uint8_t *b, size_t width, size_t from, size_t to, const uint8_t *later) {
-    enum { WIDE = PE_VF == 16 ? 4 : 2 }; /* vectors beside each other: as many as there are registers for */
+    enum { WIDE = PE_ROOM_FOR_24_SUMS ? 4 : 2 }; /* vectors beside each other, for up to six queries */
     size_t column = 0;
     for (; column + WIDE * PE_VF <= width; column += WIDE * PE_VF)
         small_product(Q, WIDE, f32, c, c_stride, keep, a, b, width, column, from, to, later);

@@ -144,15 +144,16 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
         PE_UNROLL(2)
         for (size_t s = 0; s < PE_ROW_SETS; s++) acc[s] = vr_zero();
         const uint8_t *later = rows[0] + PREFETCH_BYTES;
+        const int16_t *q = x->q;
+        const float *scale = x->scale, *sum = x->sum;
         for (size_t b = 0; b < blocks; b++) {
             vr d[PE_ROW_SETS][MAX_BLOCK_GROUPS], m[PE_ROW_SETS][2 * MAX_BLOCK_GROUPS];
             PE_UNROLL(2)
             for (size_t s = 0; s < PE_ROW_SETS; s++) row_scales_of(slot, rows + s * PE_ROWS, b, d[s], m[s]);
-            for (size_t j = 0; j < block_groups; j++, later += step_bytes) {
+            for (size_t j = 0; j < block_groups; j++, later += step_bytes, q += PE_GROUP, scale++, sum += 2) {
                 const size_t g = b * block_groups + j;
                 for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
-                const int16_t *q = x->q + g * PE_GROUP;
-                const float s0 = mins ? x->sum[2 * g] : 0, s1 = mins ? x->sum[2 * g + 1] : 0;
+                const float s0 = mins ? sum[0] : 0, s1 = mins ? sum[1] : 0;
                 PE_UNROLL(2)
                 for (size_t s = 0; s < PE_ROW_SETS; s++) {
                     const uint8_t *const *set = rows + s * PE_ROWS;
@@ -170,7 +171,7 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
                         for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, set[r], g), q);
 #endif
                     }
-                    acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(x->scale[g])), acc[s]);
+                    acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(*scale)), acc[s]);
                     if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
                     if (mins == 2)
                         acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
