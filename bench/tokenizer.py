@@ -66,7 +66,8 @@ def of_tokenizers(model: pyedge.Model) -> Encode | None:
 
 
 def of_llama(program: pathlib.Path, model: pathlib.Path) -> Encode:
-    command = [program, "-m", model, "--no-bos", "--no-parse-special", "--ids", "--log-disable", "-f"]
+    as_it_is = ["--no-bos", "--no-parse-special", "--no-escape"]
+    command = [program, "-m", model, *as_it_is, "--ids", "--log-disable", "-f"]
 
     def encode(text: str) -> list[int]:
         with tempfile.TemporaryDirectory() as folder:

@@ -78,7 +78,7 @@ def of_llama(program: str, model: str) -> Encode:
         with tempfile.NamedTemporaryFile() as file:
             file.write(text.encode())
             file.flush()
-            options = ["--no-bos", "--no-parse-special", "--ids", "--log-disable"]
+            options = ["--no-bos", "--no-parse-special", "--no-escape", "--ids", "--log-disable"]
             command = [program, "-m", model, *options, "-f", file.name]
             out = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
         return [int(id) for id in out.strip().strip("[]").split(",") if id.strip()]

@@ -71,23 +71,25 @@ class Model : Unique {
         return pe_model_session_bytes(handle_, n_ctx, kv_type.c_str());
     }
 
-    Ids tokenize(const py::bytes &text, bool add_special, bool parse_special) const {
+    py::list tokenize(const py::bytes &text, bool add_special, bool parse_special) const {
         char *data = nullptr;
         Py_ssize_t size = 0;
         if (PyBytes_AsStringAndSize(text.ptr(), &data, &size) != 0) throw py::error_already_set();
         unsigned flags =
             (add_special ? unsigned{PE_TOKENIZE_SPECIAL} : 0u) | (parse_special ? unsigned{PE_TOKENIZE_PARSE} : 0u);
-        Ids ids(static_cast<size_t>(size) / 3 + 16);
-        size_t n_ids = 0;
+        /* One id a byte and a few around them: nearly always enough, and memory that is not used costs nothing. */
+        size_t cap = static_cast<size_t>(size) + 16, n_ids = 0;
+        std::unique_ptr<int32_t[]> ids(new int32_t[cap]);
         call([&] {
-            pe_status status =
-                pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.data(), ids.size(), &n_ids);
-            if (status != PE_OK || n_ids <= ids.size()) return status;
-            ids.resize(n_ids);
-            return pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.data(), ids.size(), &n_ids);
+            pe_status status = pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.get(), cap, &n_ids);
+            if (status != PE_OK || n_ids <= cap) return status;
+            ids.reset(new int32_t[cap = n_ids]);
+            return pe_tokenize(handle_, data, static_cast<size_t>(size), flags, ids.get(), cap, &n_ids);
         });
-        ids.resize(n_ids);
-        return ids;
+        py::list out(n_ids);
+        for (size_t i = 0; i < n_ids; i++)
+            PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), py::int_(ids[i]).release().ptr());
+        return out;
     }
 
     py::bytes token_bytes(int32_t id) const {

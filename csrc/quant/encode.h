@@ -57,6 +57,17 @@ static inline void pe_store_u16(void *p, uint32_t value) {
     bytes[1] = (uint8_t)(value >> 8);
 }
 
+/* Eight levels at once, as bytes of a number: packing is bit by bit the same for all of them. */
+static inline uint64_t pe_load_levels(const uint8_t *levels) {
+    uint64_t word;
+    memcpy(&word, levels, sizeof word);
+    return word;
+}
+
+static inline void pe_store_levels(void *p, uint64_t word) { memcpy(p, &word, sizeof word); }
+
+static inline uint64_t pe_eight(unsigned byte) { return UINT64_C(0x0101010101010101) * byte; }
+
 /* The largest magnitude of x [n]. As integers, magnitudes of finite floats are in the same order. */
 static inline float pe_largest(const float *x, size_t n) {
     uint32_t most = 0;

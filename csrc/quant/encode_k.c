@@ -21,6 +21,28 @@ static int clamp_round(float value, int lo, int hi) {
     return value <= (float)lo ? lo : value >= (float)hi ? hi : (int)lrintf(value);
 }
 
+/* ---- packing ---------------------------------------------------------------------------------------------------- */
+
+/* Two bits of each level: levels i, i + 32, i + 64 and i + 96 of a half share a byte. */
+static void pack_pairs(uint8_t out[64], const uint8_t levels[BLOCK]) {
+    for (int half = 0; half < 2; half++, levels += 128, out += 32) {
+        for (int i = 0; i < 32; i += 8) {
+            uint64_t word = 0;
+            for (int k = 0; k < 4; k++) word |= (pe_load_levels(levels + 32 * k + i) & pe_eight(3)) << 2 * k;
+            pe_store_levels(out + i, word);
+        }
+    }
+}
+
+/* One bit of each level: levels i, i + 32, ... share a byte. */
+static void pack_bits(uint8_t out[32], const uint8_t levels[BLOCK], int bit) {
+    for (int i = 0; i < 32; i += 8) {
+        uint64_t word = 0;
+        for (int k = 0; k < 8; k++) word |= (pe_load_levels(levels + 32 * k + i) >> bit & pe_eight(1)) << k;
+        pe_store_levels(out + i, word);
+    }
+}
+
 /* ---- scale * level: Q3_K, Q6_K and IQ4_XS ----------------------------------------------------------------------- */
 
 typedef struct signed_type {
@@ -74,10 +96,8 @@ float pe_q3_k_encode(void *blocks, const float *x, const float *w, size_t n, con
         memset(block, 0, sizeof *block);
         fit_signed(&found, block->d, &type, x, w, fits);
         error += found.error;
-        for (int i = 0; i < BLOCK; i++) {
-            block->qs[i / 128 * 32 + i % 32] |= (uint8_t)((found.levels[i] & 3) << i / 32 % 4 * 2);
-            block->hmask[i % 32] |= (uint8_t)(found.levels[i] >> 2 << i / 32);
-        }
+        pack_pairs(block->qs, found.levels);
+        pack_bits(block->hmask, found.levels, 2);
         for (int s = 0; s < 16; s++) {
             const int sub = found.subs[s] + 32;
             block->scales[s % 8] |= (uint8_t)((sub & 15) << s / 8 * 4);
@@ -219,8 +239,7 @@ float pe_q2_k_encode(void *blocks, const float *x, const float *w, size_t n, con
         memset(block, 0, sizeof *block);
         fit_min(&found, block->d, block->dmin, &type, x, w, fits);
         error += found.error;
-        for (int i = 0; i < BLOCK; i++)
-            block->qs[i / 128 * 32 + i % 32] |= (uint8_t)(found.levels[i] << i / 32 % 4 * 2);
+        pack_pairs(block->qs, found.levels);
         for (int g = 0; g < 16; g++) block->scales[g] = (uint8_t)(found.subs[g] | found.mins[g] << 4);
     }
     return error;
@@ -261,12 +280,11 @@ float pe_q5_k_encode(void *blocks, const float *x, const float *w, size_t n, con
     float error = 0;
     for (size_t b = 0; b < n / BLOCK; b++, block++, x += BLOCK, w += BLOCK) {
         min_block found;
-        memset(block->qh, 0, sizeof block->qh);
         fit_min(&found, block->d, block->dmin, &type, x, w, fits);
         error += found.error;
         pack_kscales(block->scales, &found);
         pack_k_nibbles(block->qs, found.levels);
-        for (int i = 0; i < BLOCK; i++) block->qh[i % 32] |= (uint8_t)(found.levels[i] >> 4 << i / 32);
+        pack_bits(block->qh, found.levels, 4);
     }
     return error;
 }

@@ -41,15 +41,17 @@ static const pe_levels levels_q4 = {.lo = -8, .hi = 7}, levels_q5 = {.lo = -16, 
 
 /* Low nibbles: levels i and i + 16 share a byte. */
 static void pack_nibbles(uint8_t out[16], const uint8_t levels[32]) {
-    for (int i = 0; i < 16; i++) out[i] = (uint8_t)((levels[i] & 15) | levels[i + 16] << 4);
+    for (int i = 0; i < 16; i += 8)
+        pe_store_levels(out + i, (pe_load_levels(levels + i) & pe_eight(15)) |
+                                     (pe_load_levels(levels + i + 16) & pe_eight(15)) << 4);
 }
 
 /* Fifth bits, level i's at bit i. */
 static void pack_fifth(uint8_t out[4], const uint8_t levels[32]) {
-    uint32_t bits = 0;
-    for (int i = 0; i < 32; i++) bits |= (uint32_t)(levels[i] >> 4) << i;
-    pe_store_u16(out, bits);
-    pe_store_u16(out + 2, bits >> 16);
+    for (int i = 0; i < 4; i++) { /* the factor brings the lowest bit of byte k to bit 56 + k */
+        const uint64_t bits = pe_load_levels(levels + 8 * i) >> 4 & pe_eight(1);
+        out[i] = (uint8_t)(bits * UINT64_C(0x0102040810204080) >> 56);
+    }
 }
 
 float pe_q4_0_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {

@@ -75,14 +75,15 @@ static size_t find_fault(const float *x, size_t n, fault *kind) {
     return largest;
 }
 
-/* False where the part is over: a value that is not finite, before or after. */
-static bool do_piece(const job *j, part *p, size_t row, size_t first) {
-    float x[PIECE], w[PIECE];
+/* False where the part is over: a value that is not finite, before or after. w [PIECE]: 1 where nothing says otherwise.
+ */
+static bool do_piece(const job *j, part *p, size_t row, size_t first, float *w) {
+    float x[PIECE];
     const size_t left = j->n_per_row - first, n = left < PIECE ? left : PIECE;
     const uint8_t *in = j->in + row * j->in_row + first / j->from->block_elements * j->from->block_bytes;
     uint8_t *out = j->out + row * j->out_row + first / j->to->block_elements * j->to->block_bytes;
     load_row(j, x, in, n);
-    for (size_t i = 0; i < n; i++) w[i] = j->importance ? j->floor + j->factor * j->importance[first + i] : 1;
+    for (size_t i = 0; i < n && j->importance; i++) w[i] = j->floor + j->factor * j->importance[first + i];
     const float sum = j->fits->squared_sum(x, n);
     fault kind = FAULT_NONE;
     if (!isfinite(sum)) find_fault(x, n, &kind); /* no number among them, or only large ones */
@@ -104,8 +105,10 @@ static void do_part(void *context, size_t task, int thread) {
     const job *j = context;
     const size_t n_pieces = j->n_rows * j->pieces_per_row;
     const size_t end = (task + 1) * n_pieces / j->n_parts;
+    float w[PIECE];
+    for (size_t i = 0; i < PIECE; i++) w[i] = 1;
     for (size_t piece = task * n_pieces / j->n_parts; piece < end; piece++)
-        if (!do_piece(j, &j->parts[task], piece / j->pieces_per_row, piece % j->pieces_per_row * PIECE)) return;
+        if (!do_piece(j, &j->parts[task], piece / j->pieces_per_row, piece % j->pieces_per_row * PIECE, w)) return;
 }
 
 /* Importances to weights around 1, none of them 0: a column that the calibration never saw still counts a little. */

@@ -49,16 +49,12 @@ static inline float fit_lane(vf v, int lane) {
     return lanes[lane];
 }
 
-/* The lane with the largest gain, if it is more than *most, which it becomes; else -1. */
+/* The lane with the largest gain (of equal ones the last), if it is more than *most, which it becomes; else -1. */
 static inline int fit_best(vf gain, float *most) {
     const float top = vf_hmax(gain);
     if (!(top > *most)) return -1;
-    float lanes[PE_VF];
-    vf_store(lanes, gain);
-    int best = 0; /* no early end: which lane wins cannot be predicted */
-    for (int i = 1; i < PE_VF; i++) best = lanes[i] == top ? i : best;
     *most = top;
-    return best;
+    return (int)vf_hmax(vf_zero_below(fit_steps(1, 1, 0), gain, top)) - 1;
 }
 
 static void fit_range(const float *x, size_t n, float *least, float *most) {
