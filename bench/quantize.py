@@ -19,11 +19,14 @@ import time
 
 import numpy as np
 
-import pyedge
 from pyedge import _core, hub
 from pyedge.gguf_file import GgufFile
+from pyedge.quantize import quantize
 
-TYPES = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,IQ4_NL,IQ4_XS,IQ3_XXS,IQ3_S,TQ1_0,TQ2_0,MXFP4_MOE"
+TYPES = (
+    "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,IQ4_NL,IQ4_XS,"
+    "IQ3_XXS,IQ3_S,TQ1_0,TQ2_0,MXFP4_MOE"
+)
 
 
 def run(command: list[str]) -> float:
@@ -61,7 +64,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         source = folder / "source.gguf"
-        pyedge.quantize(path, source, "F16", pure=True)
+        quantize(path, source, "F16", pure=True)
         for type in options.types.split(","):
             theirs, ours = folder / "theirs.gguf", folder / "ours.gguf"
             mine = [sys.executable, "-m", "pyedge", "quantize", str(source), str(ours), "--type", type]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import arch_models as am
+import gguf
 import numpy as np
 import pytest
 
@@ -115,6 +116,58 @@ def test_matrices_of_different_models_do_not_add_up() -> None:
     two = imatrix.Imatrix({"a": np.ones((1, 5), np.float32)}, {"a": np.ones(1, np.float32)})
     with pytest.raises(pyedge.ModelFileError, match="different models"):
         imatrix.add(one, two)
+
+
+def test_the_gguf_package_reads_what_is_written(tmp_path: pathlib.Path) -> None:
+    """Keys, shapes and types as llama.cpp's tools ask for them: llama-quantize --imatrix takes such a file."""
+    rng = np.random.default_rng(1)
+    sums = {
+        "blk.0.attn_q.weight": rng.random((1, 64), np.float32),
+        "blk.0.ffn_up_exps.weight": rng.random((4, 96), np.float32),
+    }
+    counts = {name: np.arange(1, len(rows) + 1, dtype=np.float32) * 50 for name, rows in sums.items()}
+    imatrix.save(tmp_path / "i.gguf", imatrix.Imatrix(sums, counts, ["a.txt", "b.txt"], 7, 512))
+    reader = gguf.GGUFReader(tmp_path / "i.gguf")
+    fields = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    values = {name: field.contents() for name, field in fields.items()}
+    assert values == {
+        "general.type": "imatrix",
+        "imatrix.datasets": ["a.txt", "b.txt"],
+        "imatrix.chunk_count": 7,
+        "imatrix.chunk_size": 512,
+    }
+    for name in ("imatrix.chunk_count", "imatrix.chunk_size"):
+        assert reader.fields[name].types == [gguf.GGUFValueType.UINT32]
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    assert len(tensors) == 4
+    for name, rows in sums.items():
+        squares, inputs = tensors[f"{name}.in_sum2"], tensors[f"{name}.counts"]
+        assert squares.tensor_type == inputs.tensor_type == gguf.GGMLQuantizationType.F32
+        assert squares.shape.tolist() == [rows.shape[1], rows.shape[0]]
+        assert inputs.shape.tolist() == [1, rows.shape[0]]
+        np.testing.assert_array_equal(squares.data.reshape(rows.shape), rows)
+        np.testing.assert_array_equal(inputs.data.ravel(), counts[name])
+
+
+def test_files_of_the_gguf_package_are_read(tmp_path: pathlib.Path) -> None:
+    """As llama-imatrix writes them: keys in another order and of other widths, padding, names of any kind."""
+    sums = np.random.default_rng(2).random((3, 64), np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "i.gguf", arch="", use_temp_file=False)
+    writer.kv_data[0].pop("general.architecture", None)
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["calibration.txt"])
+    writer.add_uint32("imatrix.chunk_count", 5)
+    writer.add_uint32("imatrix.chunk_size", 512)
+    writer.add_tensor("blk.1.ffn_down_exps.weight.counts", np.array([[2560], [0], [10]], np.float32))
+    writer.add_tensor("blk.1.ffn_down_exps.weight.in_sum2", sums)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = imatrix.load(tmp_path / "i.gguf")
+    assert (found.datasets, found.chunk_count, found.chunk_size) == (("calibration.txt",), 5, 512)
+    importance = found.importance("blk.1.ffn_down_exps.weight", 64, 3)
+    np.testing.assert_allclose(importance, sums / np.array([[2560], [1], [10]], np.float32), rtol=1e-6)
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
