@@ -119,7 +119,7 @@ def test_matrices_of_different_models_do_not_add_up() -> None:
 
 
 def test_the_gguf_package_reads_what_is_written(tmp_path: pathlib.Path) -> None:
-    """Keys, shapes and types as llama.cpp's tools ask for them: llama-quantize --imatrix takes such a file."""
+    """Keys, shapes and types as llama.cpp's tools ask for them: llama-quantize takes such files."""
     rng = np.random.default_rng(1)
     sums = {
         "blk.0.attn_q.weight": rng.random((1, 64), np.float32),
