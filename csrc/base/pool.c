@@ -7,7 +7,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -51,6 +50,15 @@ static void take_tasks(pe_pool *pool, int thread) {
         if (task >= n_tasks) return;
         pool->task(pool->context, task, thread);
         atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
+    }
+}
+
+void pe_pool_await(const atomic_uint *count, unsigned n) {
+    for (int i = 0; atomic_load_explicit(count, memory_order_acquire) < n; i++) {
+        if (i < SPINS)
+            relax();
+        else
+            sched_yield(); /* a worker lost its processor within a task: do not hold another one */
     }
 }
 
@@ -142,10 +150,5 @@ void pe_pool_run(pe_pool *pool, pe_task task, void *context, size_t n_tasks) {
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
     announce(pool, n_tasks);
     take_tasks(pool, 0);
-    for (int i = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n_tasks; i++) {
-        if (i < SPINS)
-            relax();
-        else
-            sched_yield(); /* a worker lost its processor within a task: do not hold another one */
-    }
+    pe_pool_await(&pool->done, (unsigned)n_tasks);
 }

@@ -83,7 +83,8 @@ PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, 
 #define PE_TURN_ROWS(slot, lower)
 #define PE_TURNED(slot, lower) NULL
 #endif
-#define PE_CALL_FLOAT_gemm(slot, lower) ((void)scratch, gemm_float(slot, y, y_stride, w, row_bytes, n_rows, x))
+#define PE_CALL_FLOAT_gemm(slot, lower)                                                                                \
+    ((void)scratch, gemm_float(slot, gemv_##lower, y, y_stride, w, row_bytes, n_rows, x))
 
 #define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
     static void gemv_##lower(float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {           \

@@ -6,8 +6,10 @@
 
 enum {
     TASKS_PER_THREAD = 4,
-    ROW_UNIT = 8, /* rows of a unit for one token; for more it is a panel */
-    LOW_UNIT = 32 /* the same where adapters add to them: whole vectors of columns */
+    ROW_UNIT = 8,  /* rows of a unit for one token; for more it is a panel */
+    LOW_UNIT = 32, /* the same where adapters add to them: whole vectors of columns */
+    LOW_ROWS = 4,  /* rows of A that a task takes at least */
+    CACHE_LINE = 64
 };
 
 typedef struct product {
@@ -19,9 +21,12 @@ typedef struct product {
     float *low;  /* [n_tokens, rank]: the input times A of all deltas of the weights, times their scale */
     size_t rank; /* columns of it, those of a weight's deltas side by side */
     size_t column[PE_MAX_JOIN]; /* where they begin */
+    size_t n_low_tasks;         /* tasks of a single token that compute `low`, before those of rows, which use it */
+    atomic_uint low_done;       /* of them */
 } product;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static size_t units_of(const product *p, const pe_weight *w) { return (w->n_out + p->unit - 1) / p->unit; }
 
 /* ---- low-rank additions of adapters ----------------------------------------------------------------------------- */
@@ -43,24 +48,28 @@ static void plan_deltas(product *p) {
     }
 }
 
-/* Tokens first..end-1 of the input times every A. */
-static void multiply_a(const product *p, size_t first, size_t end) {
+/* Tokens t..t_end-1 of the input times rows first..end-1 of all A: columns of `low`. */
+static void multiply_a(const product *p, size_t t, size_t t_end, size_t first, size_t end) {
     const pe_kernels *kernels = p->f->kernels;
     const size_t n = p->input->n;
-    const pe_act input = {.n_tokens = end - first, .n = n, .f32 = p->input->f32 + first * n};
+    const pe_act input = {.n_tokens = t_end - t, .n = n, .f32 = p->input->f32 + t * n};
     for (size_t i = 0; i < p->n; i++) {
         const pe_weight *w = p->weights[i];
         if (i && p->column[i] == p->column[i - 1] && shares_columns(w, p->weights[i - 1])) continue;
-        float *low = p->low + first * p->rank + p->column[i];
-        for (uint32_t d = 0; d < w->n_deltas; low += w->deltas[d++].rank) {
+        size_t column = p->column[i];
+        for (uint32_t d = 0; d < w->n_deltas; column += w->deltas[d++].rank) {
             const pe_delta *delta = &w->deltas[d];
+            const size_t from = larger(first, column), to = smaller(end, column + delta->rank);
+            if (from >= to) continue;
             const int slot = delta->f32 ? PE_SLOT_F32 : PE_SLOT_F16;
             const size_t row_bytes = n * pe_delta_bytes(delta);
+            const uint8_t *a = delta->a + (from - column) * row_bytes;
+            float *low = p->low + t * p->rank + from;
             if (input.n_tokens == 1)
-                kernels->gemv[slot](low, delta->a, row_bytes, delta->rank, &input);
+                kernels->gemv[slot](low, a, row_bytes, to - from, &input);
             else
-                kernels->gemm[slot](low, p->rank, delta->a, row_bytes, delta->rank, &input, NULL);
-            for (size_t t = 0; t < input.n_tokens; t++) kernels->scale(low + t * p->rank, delta->scale, delta->rank);
+                kernels->gemm[slot](low, p->rank, a, row_bytes, to - from, &input, NULL);
+            for (size_t k = 0; k < input.n_tokens; k++) kernels->scale(low + k * p->rank, delta->scale, to - from);
         }
     }
 }
@@ -70,7 +79,16 @@ static void multiply_a_task(void *context, size_t task, int thread) {
     const product *p = context;
     size_t first, end;
     pe_stage_range(p->f, p->input->n_tokens, task, &first, &end);
-    multiply_a(p, first, end);
+    multiply_a(p, first, end, 0, p->rank);
+}
+
+/* A share of the rows of all A, for a single token. */
+static void low_task(product *p, size_t task) {
+    const size_t units = (p->rank + LOW_ROWS - 1) / LOW_ROWS;
+    const size_t first = task * units / p->n_low_tasks * LOW_ROWS;
+    const size_t end = (task + 1) * units / p->n_low_tasks * LOW_ROWS;
+    multiply_a(p, 0, 1, first, end);
+    atomic_fetch_add_explicit(&p->low_done, 1, memory_order_release);
 }
 
 /* Add B times that to rows row..end-1 of a weight's output. */
@@ -84,16 +102,31 @@ static void add_deltas(const product *p, size_t index, size_t row, size_t end) {
     }
 }
 
+/* Ask for what add_deltas will read, while the rows themselves are multiplied. */
+static void fetch_deltas(const pe_weight *w, size_t row, size_t end) {
+    for (uint32_t d = 0; d < w->n_deltas; d++) {
+        const pe_delta *delta = &w->deltas[d];
+        const size_t size = pe_delta_bytes(delta);
+        for (size_t k = 0; k < delta->rank; k++)
+            for (size_t at = row * size; at < end * size; at += CACHE_LINE)
+                __builtin_prefetch(delta->b + k * delta->b_stride * size + at, 0, 2);
+    }
+}
+
 /* ---- base products ---------------------------------------------------------------------------------------------- */
 
-static void multiply_rows(const product *p, size_t index, size_t row, size_t end, int thread) {
+static void multiply_rows(product *p, size_t index, size_t row, size_t end, int thread) {
     const pe_weight *w = p->weights[index];
     const pe_kernels *kernels = p->f->kernels;
     float *y = p->outputs[index];
     if (p->input->n_tokens == 1) {
+        fetch_deltas(w, row, end);
         kernels->gemv[w->slot](y + row, w->data + row * w->row_bytes, w->row_bytes, end - row, p->input);
         if (w->bias) kernels->add(y + row, w->bias + row, end - row);
-        add_deltas(p, index, row, end);
+        if (w->n_deltas) {
+            pe_pool_await(&p->low_done, p->n_low_tasks);
+            add_deltas(p, index, row, end);
+        }
         return;
     }
     for (; row < end; row += PE_PANEL_ROWS) {
@@ -107,7 +140,12 @@ static void multiply_rows(const product *p, size_t index, size_t row, size_t end
 }
 
 static void product_task(void *context, size_t task, int thread) {
-    const product *p = context;
+    product *p = context;
+    if (task < p->n_low_tasks) {
+        low_task(p, task);
+        return;
+    }
+    task -= p->n_low_tasks;
     size_t first = task * p->n_units / p->n_tasks, end = (task + 1) * p->n_units / p->n_tasks;
     for (size_t i = 0; i < p->n && end > 0; i++) {
         const size_t units = units_of(p, p->weights[i]);
@@ -130,9 +168,12 @@ void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_we
     }
     plan_deltas(&p);
     p.low = f->low;
-    if (p.rank) pe_stage_run(f, input->n_tokens, multiply_a_task, &p);
     const size_t threads = (size_t)pe_pool_threads(f->pool);
+    if (input->n_tokens == 1)
+        p.n_low_tasks = smaller((p.rank + LOW_ROWS - 1) / LOW_ROWS, threads);
+    else if (p.rank)
+        pe_stage_run(f, input->n_tokens, multiply_a_task, &p);
     p.n_tasks = threads == 1 ? 1 : smaller(p.n_units, threads * TASKS_PER_THREAD);
     if (input->n_tokens > PE_FEW && threads > 1) p.n_tasks = p.n_units; /* bound by arithmetic: as even as can be */
-    pe_pool_run(f->pool, product_task, &p, p.n_tasks);
+    pe_pool_run(f->pool, product_task, &p, p.n_low_tasks + p.n_tasks);
 }

@@ -32,33 +32,32 @@ PE_INLINE void float_block(int slot, size_t R, size_t T, float *y, size_t y_stri
                            const float *x, size_t n) {
     vf acc[4][4];
     const size_t whole = n / PE_VF * PE_VF;
-    for (size_t r = 0; r < R; r++)
-        for (size_t t = 0; t < T; t++) acc[r][t] = vf_zero();
+    PE_UNROLL(4)
+    for (size_t r = 0; r < R; r++) PE_UNROLL(4)
+    for (size_t t = 0; t < T; t++) acc[r][t] = vf_zero();
     for (size_t i = 0; i < whole; i += PE_VF) {
         vf xs[4];
+        PE_UNROLL(4)
         for (size_t t = 0; t < T; t++) xs[t] = vf_load(x + t * n + i);
+        PE_UNROLL(4)
         for (size_t r = 0; r < R; r++) {
-            vf ws = load_weights(slot, w + r * row_bytes, i);
+            const vf ws = load_weights(slot, w + r * row_bytes, i);
+            PE_UNROLL(4)
             for (size_t t = 0; t < T; t++) acc[r][t] = vf_fma(ws, xs[t], acc[r][t]);
         }
     }
-    for (size_t r = 0; r < R; r++)
-        for (size_t t = 0; t < T; t++) {
-            float sum = vf_hsum(acc[r][t]);
-            for (size_t i = whole; i < n; i++) sum += load_weight(slot, w + r * row_bytes, i) * x[t * n + i];
-            y[t * y_stride + r] = sum;
+    PE_UNROLL(4)
+    for (size_t r = 0; r < R; r++) PE_UNROLL(4)
+    for (size_t t = 0; t < T; t++) y[t * y_stride + r] = vf_hsum(acc[r][t]);
+    for (size_t i = whole; i < n; i++) /* what is left of the rows */
+        for (size_t r = 0; r < R; r++) {
+            const float weight = load_weight(slot, w + r * row_bytes, i);
+            for (size_t t = 0; t < T; t++) y[t * y_stride + r] += weight * x[t * n + i];
         }
 }
 
-PE_INLINE void float_rows(int slot, size_t T, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
-                          size_t n_rows, const float *x, size_t n) {
-    size_t r = 0;
-    for (; r + 4 <= n_rows; r += 4) float_block(slot, 4, T, y + r, y_stride, w + r * row_bytes, row_bytes, x, n);
-    for (; r < n_rows; r++) float_block(slot, 1, T, y + r, y_stride, w + r * row_bytes, row_bytes, x, n);
-}
-
 /* The types that are rare as matrices share one function: the slot is known at run time, and rows are decoded a vector
- * at a time, for each token anew. */
+ * at a time. */
 static void (*decode_of(int slot))(const void *, float *, size_t) {
     switch (slot) {
     case PE_SLOT_F64:
@@ -76,41 +75,44 @@ static void (*decode_of(int slot))(const void *, float *, size_t) {
 
 static bool is_rare_float(int slot) { return slot != PE_SLOT_F32 && slot != PE_SLOT_F16 && slot != PE_SLOT_BF16; }
 
-static void decoded_rows(int slot, size_t n_tokens, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
-                         size_t n_rows, const float *x, size_t n) {
+static void decoded_rows(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const float *x,
+                         size_t n) {
     void (*const decode)(const void *, float *, size_t) = decode_of(slot);
     const size_t size = row_bytes / n, whole = n / PE_VF * PE_VF;
     float weights[PE_VF];
-    for (size_t r = 0; r < n_rows; r++, w += row_bytes)
-        for (size_t t = 0; t < n_tokens; t++) {
-            vf acc = vf_zero();
-            for (size_t i = 0; i < whole; i += PE_VF) {
-                decode(w + i * size, weights, PE_VF);
-                acc = vf_fma(vf_load(weights), vf_load(x + t * n + i), acc);
-            }
-            float sum = vf_hsum(acc);
-            decode(w + whole * size, weights, n - whole);
-            for (size_t i = whole; i < n; i++) sum += weights[i - whole] * x[t * n + i];
-            y[t * y_stride + r] = sum;
+    for (size_t r = 0; r < n_rows; r++, w += row_bytes) {
+        vf acc = vf_zero();
+        for (size_t i = 0; i < whole; i += PE_VF) {
+            decode(w + i * size, weights, PE_VF);
+            acc = vf_fma(vf_load(weights), vf_load(x + i), acc);
         }
+        y[r] = vf_hsum(acc);
+        decode(w + whole * size, weights, n - whole);
+        for (size_t i = whole; i < n; i++) y[r] += weights[i - whole] * x[i];
+    }
 }
 
 PE_INLINE void gemv_float(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
-    if (is_rare_float(slot))
-        decoded_rows(slot, 1, y, 0, w, row_bytes, n_rows, x->f32, x->n);
-    else
-        float_rows(slot, 1, y, 0, w, row_bytes, n_rows, x->f32, x->n);
-}
-
-PE_INLINE void gemm_float(int slot, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,
-                          const pe_act *x) {
-    size_t t = 0, n = x->n;
+    size_t r = 0;
     if (is_rare_float(slot)) {
-        decoded_rows(slot, x->n_tokens, y, y_stride, w, row_bytes, n_rows, x->f32, n);
+        decoded_rows(slot, y, w, row_bytes, n_rows, x->f32, x->n);
         return;
     }
-    for (; t + 4 <= x->n_tokens; t += 4)
-        float_rows(slot, 4, y + t * y_stride, y_stride, w, row_bytes, n_rows, x->f32 + t * n, n);
-    for (; t < x->n_tokens; t++)
-        float_rows(slot, 1, y + t * y_stride, y_stride, w, row_bytes, n_rows, x->f32 + t * n, n);
+    for (; r + 4 <= n_rows; r += 4) float_block(slot, 4, 1, y + r, 0, w + r * row_bytes, row_bytes, x->f32, x->n);
+    for (; r < n_rows; r++) float_block(slot, 1, 1, y + r, 0, w + r * row_bytes, row_bytes, x->f32, x->n);
+}
+
+/* Blocks of rows and tokens; what is left of either is for gemv. */
+PE_INLINE void gemm_float(int slot, void (*gemv)(float *, const uint8_t *, size_t, size_t, const pe_act *), float *y,
+                          size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
+    enum { T = PE_VF == 16 ? 4 : 2 }; /* as many as sums stay in registers */
+    const size_t n = x->n, rows = is_rare_float(slot) ? 0 : n_rows / 4 * 4, tokens = x->n_tokens / T * T;
+    for (size_t t = 0; t < tokens; t += T)
+        for (size_t r = 0; r < rows; r += 4)
+            float_block(slot, 4, T, y + t * y_stride + r, y_stride, w + r * row_bytes, row_bytes, x->f32 + t * n, n);
+    for (size_t t = 0; t < x->n_tokens; t++) {
+        const size_t done = t < tokens ? rows : 0;
+        const pe_act token = {.n_tokens = 1, .n = n, .f32 = x->f32 + t * n};
+        if (done < n_rows) gemv(y + t * y_stride + done, w + done * row_bytes, row_bytes, n_rows - done, &token);
+    }
 }
