@@ -44,6 +44,21 @@ _DENSE = {
     "ffn_up": "mlp.dense_h_to_4h",
     "ffn_down": "mlp.dense_4h_to_h",
 }
+_GPT2 = {
+    "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+}
+_LFM2 = {
+    **_LLAMA,
+    "attn_output": "self_attn.out_proj",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_up": "feed_forward.w3",
+    "ffn_down": "feed_forward.w2",
+    "shortconv.in_proj": "conv.in_proj",
+    "shortconv.out_proj": "conv.out_proj",
+}
 # Architecture: what stands before a layer's number, modules of a layer, of embeddings and head.
 NAMES: dict[str, tuple[str, Mapping[str, str], str, str]] = {
     "phi3": ("model.layers", {**_LLAMA, "ffn_up": "mlp.gate_up_proj"}, "model.embed_tokens", "lm_head"),
@@ -60,34 +75,72 @@ NAMES: dict[str, tuple[str, Mapping[str, str], str, str]] = {
         "transformer.embedding.word_embeddings",
         "transformer.output_layer",
     ),
-    "gpt2": (
+    "gpt2": ("transformer.h", _GPT2, "transformer.wte", "lm_head"),
+    "lfm2": ("model.layers", _LFM2, "model.embed_tokens", "lm_head"),
+    "lfm2moe": (
+        "model.layers",
+        {**_LFM2, "ffn_gate_inp": "feed_forward.gate"},
+        "model.embed_tokens",
+        "lm_head",
+    ),
+    "glm4": ("model.layers", {**_LLAMA, "ffn_up": "mlp.gate_up_proj"}, "model.embed_tokens", "lm_head"),
+    "starcoder": ("transformer.h", _GPT2, "transformer.wte", "lm_head"),
+    "gptneox": (
+        "gpt_neox.layers",
+        {name: module.replace("self_attention", "attention") for name, module in _DENSE.items()},
+        "gpt_neox.embed_in",
+        "embed_out",
+    ),
+    "phi2": (
+        "model.layers",
+        {**_LLAMA, "attn_output": "self_attn.dense", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2"},
+        "model.embed_tokens",
+        "lm_head",
+    ),
+    "exaone": (
         "transformer.h",
         {
-            "attn_qkv": "attn.c_attn",
-            "attn_output": "attn.c_proj",
-            "ffn_up": "mlp.c_fc",
+            "attn_q": "attn.attention.q_proj",
+            "attn_k": "attn.attention.k_proj",
+            "attn_v": "attn.attention.v_proj",
+            "attn_output": "attn.attention.out_proj",
+            "ffn_gate": "mlp.c_fc_0",
+            "ffn_up": "mlp.c_fc_1",
             "ffn_down": "mlp.c_proj",
         },
         "transformer.wte",
         "lm_head",
     ),
-    "lfm2": (
+    "internlm2": (
         "model.layers",
         {
-            **_LLAMA,
-            "attn_output": "self_attn.out_proj",
+            "attn_output": "attention.wo",
             "ffn_gate": "feed_forward.w1",
             "ffn_up": "feed_forward.w3",
             "ffn_down": "feed_forward.w2",
-            "shortconv.in_proj": "conv.in_proj",
-            "shortconv.out_proj": "conv.out_proj",
         },
+        "model.tok_embeddings",
+        "output",
+    ),
+    "granitemoe": (
+        "model.layers",
+        {**_LLAMA, "ffn_gate_inp": "block_sparse_moe.router.layer"},
         "model.embed_tokens",
         "lm_head",
     ),
 }
 _DEFAULT = ("model.layers", _LLAMA, "model.embed_tokens", "lm_head")
-PERMUTED = ("llama", "granite", "smollm3")
+PERMUTED = (
+    "llama",
+    "arcee",
+    "granite",
+    "granitemoe",
+    "internlm2",
+    "minicpm",
+    "mistral3",
+    "olmo",
+    "smollm3",
+)
 
 
 def module_of(arch: str, tensor: str) -> str | None:
@@ -109,7 +162,7 @@ def rows_in_model(arch: str, tensor: str, b: Floats, kv_heads: int) -> Floats:
     head, rest = am.HEAD, b.shape[1:]
     if arch in PERMUTED and tensor.split(".")[2:3] in (["attn_q"], ["attn_k"]):
         return b.reshape(-1, 2, head // 2, *rest).swapaxes(1, 2).reshape(b.shape)
-    if arch == "falcon" and ".attn_qkv." in tensor:
+    if arch in ("falcon", "gptneox") and ".attn_qkv." in tensor:
         groups = b.reshape(kv_heads, -1, head, *rest)
         parts = (groups[:, :-2], groups[:, -2], groups[:, -1])
         return np.concatenate([part.reshape(-1, *rest) for part in parts])
@@ -128,7 +181,8 @@ class Adapter:
 
     @property
     def kv_heads(self) -> int:
-        return 1 if self.case.dims.get("attn_qkv", (0, 0))[1] == am.Q_SIZE + 2 * am.HEAD else am.KV_HEADS
+        fused = self.case.dims.get("attn_qkv")
+        return (fused[1] - am.Q_SIZE) // (2 * am.HEAD) if fused else am.KV_HEADS
 
     def rounded(self, dtype: str) -> Adapter:
         """The same with values as this type keeps them."""
