@@ -21,6 +21,7 @@ from . import archs, plain
 from .config import Config, common_keys, rope_keys
 from .folder import Folder
 from .general import chat_keys, general_keys, license_keys, name_of, sampling_keys
+from .rules import Arch
 from .tensors import Converter, Plan, Planner, Steps, steps
 from .values import text
 from .vocab import vocab_keys
@@ -42,7 +43,7 @@ class Report:
     types: dict[str, int]  # name of a type: how many tensors have it
 
 
-def _config(folder: Folder) -> tuple[archs.Arch, Config]:
+def _config(folder: Folder) -> tuple[Arch, Config]:
     where = str(folder.path / "config.json")
     raw = folder.config
     if "quantization_config" in raw:
@@ -59,7 +60,7 @@ def _config(folder: Folder) -> tuple[archs.Arch, Config]:
     return arch, config
 
 
-def _keys(arch: archs.Arch, config: Config) -> dict[str, Value]:
+def _keys(arch: Arch, config: Config) -> dict[str, Value]:
     keys = common_keys(config, arch.epsilon, arch.rms)
     if arch.rope:
         keys |= rope_keys(config, arch.scalings)

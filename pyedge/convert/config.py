@@ -192,14 +192,17 @@ def common_keys(c: Config, epsilon: str, rms: bool) -> dict[str, Value]:
 
 
 def rope_keys(c: Config, also: tuple[str, ...] = ()) -> dict[str, Value]:
-    """Base, rotated dimensions, and a scaling that is linear, YaRN, or one of `also`, which is no key."""
+    """Base, rotated dimensions, and a scaling that is linear, YaRN, or one of `also`, which is no key.
+
+    "mscale" in `also`: YaRN may have mscale_all_dim.
+    """
     keys = {"rope.freq_base": f32(c.rope_base()), "rope.dimension_count": u32(c.n_rot)}
     kind = c.rope()["rope_type"]
     if kind == "linear":
         keys["rope.scaling.type"] = text("linear")
         keys["rope.scaling.factor"] = f32(c.rope_number("factor"))
     elif kind == "yarn":
-        keys |= _yarn_keys(c)
+        keys |= _yarn_keys(c, "mscale" in also)
     elif kind not in ("default", *also):
         raise UnsupportedError(
             f"{c.where}: rope_type is {str(kind)[:32]!r}, which is not known for this architecture; "
@@ -208,10 +211,12 @@ def rope_keys(c: Config, also: tuple[str, ...] = ()) -> dict[str, Value]:
     return keys
 
 
-def _yarn_keys(c: Config) -> dict[str, Value]:
+def _yarn_keys(c: Config, mscale: bool) -> dict[str, Value]:
     rope = c.rope()
     factor = c.rope_number("factor")
-    if factor < 1 or rope.get("truncate") is False or rope.get("mscale") or rope.get("mscale_all_dim"):
+    scales = (rope.get("mscale"), rope.get("mscale_all_dim"))
+    known = not any(scales) or (mscale and scales[0] == 1 and scales[1])
+    if factor < 1 or rope.get("truncate") is False or not known:
         raise UnsupportedError(f"{c.where}: YaRN with a factor below 1, truncate or mscale is not supported")
     original = c.rope_number("original_max_position_embeddings", c.size("max_position_embeddings"))
     if not 1 <= original <= _MOST:
@@ -225,6 +230,9 @@ def _yarn_keys(c: Config) -> dict[str, Value]:
         if rope.get(name) is not None:
             keys[f"rope.scaling.{ours}"] = f32(c.rope_number(name))
     usual = 0.1 * math.log(factor) + 1  # engines apply it by themselves
+    if scales[1]:
+        keys["rope.scaling.yarn_log_multiplier"] = f32(c.rope_number("mscale_all_dim"))
+        usual /= 0.1 * c.rope_number("mscale_all_dim") * math.log(factor) + 1
     given = c.rope_number("attention_factor", usual)
     if abs(given - usual) > 1e-6:
         keys["rope.scaling.attn_factor"] = f32(given / usual)

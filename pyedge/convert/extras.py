@@ -64,17 +64,73 @@ def llama(c: Config) -> Keys:
     return {} if c.get("use_sliding_window") is False else window(c)
 
 
+def _experts(c: Config) -> Keys:
+    return {
+        "expert_count": u32(c.n_expert),
+        "expert_used_count": u32(c.size("num_experts_per_tok", most=c.n_expert)),
+    }
+
+
 def qwen3moe(c: Config) -> Keys:
     c.require("decoder_sparse_step", 1)
     c.require("mlp_only_layers", [])
     c.require("norm_topk_prob", True)  # engines make the weights of the chosen experts sum to one
     return {
         **no_window(c),
-        "expert_count": u32(c.n_expert),
-        "expert_used_count": u32(c.size("num_experts_per_tok", most=c.n_expert)),
+        **_experts(c),
         "expert_feed_forward_length": u32(c.size("moe_intermediate_size")),
         "expert_weights_norm": flag(True),
     }
+
+
+def mixtral(c: Config) -> Keys:
+    return {**window(c), **_experts(c)}
+
+
+def olmoe(c: Config) -> Keys:
+    c.require("norm_topk_prob", False)  # engines take the softmax over all experts as it is
+    c.require("clip_qkv")
+    return _experts(c)
+
+
+def granitemoe(c: Config) -> Keys:
+    return {**granite(c), **_experts(c)}
+
+
+def olmo(c: Config) -> Keys:
+    c.require("clip_qkv")
+    return {}
+
+
+def exaone4(c: Config) -> Keys:
+    if "sliding_window" not in c or ("layer_types" in c and not any(_windows(c, 0))):
+        return {}
+    return {**window(c), "attention.sliding_window_pattern": flags(_windows(c, 4))}
+
+
+def hunyuan(c: Config) -> Keys:
+    """A dynamic scaling with a fixed alpha is another base."""
+    c.require("use_qk_norm", True)
+    alpha, n = c.rope().get("alpha"), c.head_dim
+    if not alpha or n <= 2:
+        return {}
+    return {"rope.freq_base": f32(c.rope_base() * c.rope_number("alpha") ** (n / (n - 2)))}
+
+
+def minicpm(c: Config) -> Keys:
+    c.require("num_experts", 0)
+    return {
+        **long_rope(c),
+        "embedding_scale": f32(c.number("scale_emb", 1.0)),
+        "residual_scale": f32(c.number("scale_depth", 1.0) / math.sqrt(c.n_layer)),
+        "logit_scale": f32(c.n_embd / c.size("dim_model_base", 1)),
+    }
+
+
+def mistral3(c: Config) -> Keys:
+    no_window(c)
+    beta = c.rope().get("llama_4_scaling_beta")
+    return {"attention.temperature_scale": f32(c.rope_number("llama_4_scaling_beta"))} if beta else {}
 
 
 def gemma2(c: Config) -> Keys:
@@ -94,14 +150,16 @@ def gemma3(c: Config) -> Keys:
 
 
 def phi3(c: Config) -> Keys:
+    window = u32(c.size("sliding_window") if "sliding_window" in c else 0)
+    return {"attention.sliding_window": window, **long_rope(c)}
+
+
+def long_rope(c: Config) -> Keys:
     most = c.size("max_position_embeddings")
     original = c.size(
         "original_max_position_embeddings", int(c.rope_number("original_max_position_embeddings", most))
     )
-    keys = {
-        "attention.sliding_window": u32(c.size("sliding_window") if "sliding_window" in c else 0),
-        "rope.scaling.original_context_length": u32(original),
-    }
+    keys = {"rope.scaling.original_context_length": u32(original)}
     if c.rope()["rope_type"] == "longrope":
         factor = c.rope_number("factor", most / original)
         usual = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 and original > 1 else 1.0
@@ -109,7 +167,7 @@ def phi3(c: Config) -> Keys:
     return keys
 
 
-def phi3_factors(c: Config) -> Mapping[str, list[float]]:
+def long_factors(c: Config) -> Mapping[str, list[float]]:
     if c.rope()["rope_type"] != "longrope":
         return {}
     vectors = {}
@@ -147,12 +205,12 @@ def olmo3(c: Config) -> Keys:
     return {**window(c), "attention.sliding_window_pattern": flags(_windows(c, 4))}
 
 
-def stablelm(c: Config) -> Keys:
+def parallel_residual(c: Config) -> Keys:
     return {"use_parallel_residual": flag(c.flag("use_parallel_residual"))}
 
 
 def stablelm_tags(c: Config) -> Sequence[str]:
-    return ["" if c.flag("use_parallel_residual") else "serial"] * c.n_layer
+    return ["parallel" if c.flag("use_parallel_residual") else "serial"] * c.n_layer
 
 
 def falcon(c: Config) -> Keys:
@@ -166,18 +224,32 @@ def falcon(c: Config) -> Keys:
 
 def falcon_tags(c: Config) -> Sequence[str]:
     two = c.flag("new_decoder_architecture") and c.size("num_ln_in_parallel_attn", 2) == 2
-    return ["two norms" if two else "one norm"] * c.n_layer
+    return ["two-norms" if two else "one-norm"] * c.n_layer
+
+
+def cohere(c: Config) -> Keys:
+    return {"logit_scale": f32(c.number("logit_scale")), "rope.scaling.type": text("none")}
 
 
 def cohere2(c: Config) -> Keys:
     _require_pattern(c, 4)
-    return {**window(c), "logit_scale": f32(c.number("logit_scale")), "rope.scaling.type": text("none")}
+    return {**window(c), **cohere(c)}
 
 
 def gpt2(c: Config) -> Keys:
     c.require("scale_attn_by_inverse_layer_idx", False)
     c.require("scale_attn_weights", True)
     c.require("add_cross_attention", False)
+    return {}
+
+
+def starcoder(c: Config) -> Keys:
+    c.require("multi_query", True)
+    return gpt2(c)
+
+
+def phi2(c: Config) -> Keys:
+    c.require("qk_layernorm", False)
     return {}
 
 
@@ -191,11 +263,25 @@ def chatglm(c: Config) -> Keys:
 
 def lfm2(c: Config) -> Keys:
     c.require("conv_bias", False)
-    heads = [c.n_head_kv if tag == "attention" else 0 for tag in lfm2_tags(c)]
+    heads = [c.n_head_kv if tag.startswith("attention") else 0 for tag in lfm2_tags(c)]
     return {"attention.head_count_kv": i32s(heads), "shortconv.l_cache": u32(c.size("conv_L_cache"))}
 
 
+def lfm2moe(c: Config) -> Keys:
+    c.require("norm_topk_prob", True)
+    c.require("use_expert_bias", True)
+    c.require("routed_scaling_factor", 1, 1.0)
+    return {
+        **lfm2(c),
+        **_experts(c),
+        "expert_feed_forward_length": u32(c.size("moe_intermediate_size")),
+        "expert_gating_func": u32(2),  # sigmoid
+        "leading_dense_block_count": u32(c.get("num_dense_layers")),
+    }
+
+
 def lfm2_tags(c: Config) -> Sequence[str]:
+    """What is in the place of attention, and of the feed-forward."""
     if "layer_types" in c:
         full = c.layer_types({"full_attention": True, "conv": False})
     else:
@@ -203,7 +289,11 @@ def lfm2_tags(c: Config) -> Sequence[str]:
         if not isinstance(wanted, list):
             raise c.wrong("full_attn_idxs", "a list of layers")
         full = [i in wanted for i in range(c.n_layer)]
-    return ["attention" if each else "convolution" for each in full]
+    n_dense = c.get("num_dense_layers", c.n_layer)
+    if type(n_dense) is not int or not 0 <= n_dense <= c.n_layer:
+        raise c.wrong("num_dense_layers", f"0 to {c.n_layer}")
+    kinds = ["attention" if each else "convolution" for each in full]
+    return [f"{kind} {'dense' if i < n_dense else 'experts'}" for i, kind in enumerate(kinds)]
 
 
 # ---- values of the config that follow from others ----------------------------------------------------------
@@ -215,8 +305,17 @@ def falcon_derived(c: Config) -> Mapping[str, int]:
     return {"num_key_value_heads": heads, "intermediate_size": c.size("intermediate_size", 4 * c.n_embd)}
 
 
+def own_heads(c: Config) -> Mapping[str, int]:
+    """A key head for each, whatever else the config says."""
+    return {"num_key_value_heads": c.n_head}
+
+
 def gpt2_derived(c: Config) -> Mapping[str, int]:
     return {"intermediate_size": c.size("intermediate_size", 4 * c.n_embd)}
+
+
+def starcoder_derived(c: Config) -> Mapping[str, int]:
+    return {**gpt2_derived(c), "num_key_value_heads": 1}
 
 
 def chatglm_derived(c: Config) -> Mapping[str, int]:

@@ -6,9 +6,10 @@ takes the whole tensor, and at most makes a second one of the same size.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from .. import _core
 from ..errors import Error, ModelFileError, UnsupportedError
 from ..gguf_file import Bytes, Tensor, row_bytes
 from ..progress import Progress
-from .archs import Arch, Rule, extents
 from .config import Config
 from .folder import Folder, Source
+from .rules import Arch, Rule, extents
 
 _PIECE = 4 << 20  # bytes read at a time
 NUMBERS = {name: number for number, (name, _, _) in _core.types().items()}
@@ -91,7 +92,7 @@ class Planner:
         for rule in self.arch.rules:
             layers = range(self.config.n_layer) if "{i}" in rule.target else (0,)
             for i in layers:
-                if not rule.only or rule.only == self._tags[i]:
+                if not rule.only or rule.only in self._tags[i].split():
                     self._place(rule, i)
         self._refuse_strays()
         return self.plans
@@ -103,7 +104,7 @@ class Planner:
             count = self._extents["experts"]
         elif "{h}" in rule.source:
             count = self.config.n_head if "q_norm" in rule.target else self.config.n_head_kv
-        parts = [f"{part}.{suffix}" for part in rule.source.split("|")]
+        parts = [part if rule.whole else f"{part}.{suffix}" for part in rule.source.split("|")]
         names = [part.format(i=i, e=n, h=n) for part in parts for n in range(count)]
         missing = [name for name in names if name not in self._by_name]
         if len(missing) == len(names) and (rule.optional or (suffix == "bias" and rule.bias == "may")):
@@ -122,9 +123,11 @@ class Planner:
         first = [self._extents[name] for name in rule.shape[0].split("|")]
         rest = tuple(self._extents[name] for name in rule.shape[1:])
         name = rule.target.format(i=i)
-        self._make(f"{name}.weight", self._sources(rule, i, "weight"), [(n, *rest) for n in first], rule)
+        name_of = name if rule.whole else f"{name}.weight"
+        self._make(name_of, self._sources(rule, i, "weight"), [(n, *rest) for n in first], rule)
         if rule.bias != "no":
-            bias = Rule(rule.target, rule.source, (), step="permute" if rule.step == "permute" else "copy")
+            step = rule.step if rule.step in ("permute", "groups") else "copy"
+            bias = Rule(rule.target, rule.source, (), step=step)
             widths: list[Shape] = [rest[-1:]] if rule.step == "transpose" else [(n,) for n in first]
             self._make(f"{name}.bias", self._sources(rule, i, "bias"), widths, bias)
 
@@ -149,6 +152,8 @@ class Planner:
                 )
             source.require_weights()
         made = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        if rule.part:
+            sources, made = self._cut(sources[0], rule.part)
         if rule.step == "squeeze":  # [channels, 1, taps]
             made = (made[0], made[-1])
         made = made[::-1] if rule.step == "transpose" else made
@@ -159,6 +164,22 @@ class Planner:
             size *= n
         unit = {"permute": self.config.head_dim, "groups": 0, "transpose": 0}.get(rule.step, 1)
         self.plans.append(Plan(Tensor(name, dims, number, size=size), sources, rule.step, unit=unit))
+
+    def _cut(self, source: Source, part: str) -> tuple[list[Source], Shape]:
+        """The rows of a part, and the shape that they make."""
+        *outer, n_rows, n_in = source.shape
+        if part in ("first", "second"):  # of [experts, 2 * rows, n_in]
+            blocks, take, offset = outer[0], n_rows // 2, 0 if part == "first" else n_rows // 2
+            made: Shape = (blocks, take, n_in)
+        else:  # of [key heads: queries, key, value; n_in]
+            head, blocks = self.config.head_dim, self.config.n_head_kv
+            n_rows //= blocks
+            take = n_rows - 2 * head if part == "q" else head
+            offset = {"q": 0, "k": n_rows - 2 * head, "v": n_rows - head}[part]
+            made = (blocks * take, n_in)
+        row = source.size // math.prod(source.shape[:-1])
+        at = [source.offset + (n_rows * block + offset) * row for block in range(blocks)]
+        return [replace(source, shape=(take, n_in), offset=n, size=take * row) for n in at], made
 
     def _type(self, name: str, dims: Shape, source: str) -> int:
         if len(dims) == 1 or _KEEP.search(name):

@@ -141,7 +141,22 @@ _YARN = {
     "rope.scaling.factor": f32(4.0),
     "rope.scaling.original_context_length": u32(64),
 }
-_LLAMA3_TABLE = (1.0, 1.0, 1.0, 1.6, 4.5, 8.0, 8.0, 8.0)
+LLAMA3 = {
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def _llama3_table() -> list[float]:
+    """Divisors of the frequencies: 1 for waves below a fourth of the original context, 8 above all of it."""
+    turns = 64 / (2 * np.pi * 10000.0 ** (np.arange(0, HEAD, 2) / HEAD))
+    smooth = np.clip((turns - 1) / 3, 0, 1)
+    return [float(x) for x in 1 / ((1 - smooth) / 8 + smooth)]
+
+
+_LLAMA3_TABLE = _llama3_table()
 _FUSED_DIMS = {"ffn_up": (EMBD, 2 * FF)}
 _FUSED = (*NORMS, "attn_qkv", "attn_output", "ffn_up", "ffn_down")
 _LONG = (1.0, 1.1, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
