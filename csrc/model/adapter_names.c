@@ -88,16 +88,9 @@ static const pair outside[] = {
 };
 
 /* What may stand before the layers, and before what is outside of them. */
-static const char *const prefixes[] = {"",
-                                       "model.",
-                                       "transformer.",
-                                       "transformer.encoder.",
-                                       "transformer.embedding.",
-                                       "gpt_neox.",
-                                       "language_model.",
-                                       "language_model.model.",
-                                       "model.language_model.",
-                                       "model.language_model.model."};
+static const char *const prefixes[] = {
+    "",          "model.",          "transformer.",          "transformer.encoder.",  "transformer.embedding.",
+    "gpt_neox.", "language_model.", "language_model.model.", "model.language_model.", "model.language_model.model."};
 
 static bool is(pe_view view, const char *text) {
     return view.size == strlen(text) && memcmp(view.data, text, view.size) == 0;
