@@ -36,7 +36,7 @@ bench: .venv/.installed-test
 	@$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds $(PYTEST_ARGS)
 
 native: .venv/.tools-ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DPYEDGE_CLI=ON -DPYEDGE_STATIC=ON --log-level=WARNING
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/native -G Ninja -DPYEDGE_CLI=ON -DPYEDGE_STATIC=ON -DPYEDGE_QUANTIZE=OFF --log-level=WARNING
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --target pyedge_cli
 	@strip build/native/pyedge
 	@ls -l build/native/pyedge

@@ -33,7 +33,7 @@ from wheel.wheelfile import WheelFile
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 3_000_000  # bytes of a wheel
-NATIVE_LIMIT = 3 << 19  # of a native command: 1.5 MiB; x86-64, with seven sets of kernels, takes 1.54 million
+NATIVE_LIMIT = 1_500_000  # of a native command
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def build(target: Target, headers: list[Path], folder: Path, native: bool) -> No
         f"-DPYEDGE_CROSS_PYTHONS={pythons}",
         f"-DPYEDGE_PYBIND11={pybind11.get_include()}",
         "-DPYEDGE_WERROR=ON",
-        *(("-DPYEDGE_CLI=ON", "-DPYEDGE_STATIC=ON") if native else ()),
+        *(("-DPYEDGE_CLI=ON", "-DPYEDGE_STATIC=ON", "-DPYEDGE_QUANTIZE=OFF") if native else ()),
     )  # fmt: skip
     goals = [*(["cross_pythons"] if headers else []), *(["pyedge_cli"] if native else [])]
     run("cmake", "--build", folder, "--target", *goals)
@@ -231,13 +231,16 @@ def make(targets: list[Target], versions: dict[str, Path], out: Path, native: bo
         say(f"{target.name} ({target.zig})")
         folder = base / target.name
         static = native and target.glibc is None  # glibc does not like to be linked statically; musl does
-        build(target, list(headers.values()), folder, static)
+        if headers:
+            build(target, list(headers.values()), folder, native=False)
         for header in headers.values():
             module = folder / header.name / "_core.so"
             check_module(module, target)
             assert wheel is not None
             yield retag(wheel, module, f"{header.name}-{header.name}-{target.tag}", out)
         if static:
+            folder = base / f"{target.name}-command"
+            build(target, [], folder, native=True)
             command = out / f"pyedge-{target.tag.removeprefix('musllinux_1_2_')}"
             shutil.copy(folder / "pyedge", command)
             if needs(command)[0]:

@@ -13,6 +13,7 @@ from .common import (
     LookupOption,
     LoraOption,
     MaxTokensOption,
+    MemoryLimitOption,
     MinPOption,
     ModelOption,
     PenaltyOption,
@@ -43,6 +44,7 @@ def generate(
     lookup: LookupOption = True,
     raw: Annotated[bool, typer.Option("--raw", help="Plain completion, without the chat template.")] = False,
     context: ContextOption = None,
+    memory_limit: MemoryLimitOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,6 +66,7 @@ def generate(
         lookup=lookup,
         raw=raw,
         context=context,
+        memory_limit=memory_limit,
         threads=threads,
         as_json=as_json,
     )

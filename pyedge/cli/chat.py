@@ -22,6 +22,7 @@ from .common import (
     LookupOption,
     LoraOption,
     MaxTokensOption,
+    MemoryLimitOption,
     MinPOption,
     ModelOption,
     PenaltyOption,
@@ -205,6 +206,7 @@ def chat(
     lora: LoraOption = None,
     lookup: LookupOption = True,
     context: ContextOption = None,
+    memory_limit: MemoryLimitOption = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Talk with a model, turn by turn."""
@@ -225,7 +227,8 @@ def chat(
     adapters = parse_loras(lora)
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")
-    with Model(model_or_default(model), context=context, threads=threads) as opened:
+    path = model_or_default(model)
+    with Model(path, context=context, memory_limit=memory_limit, threads=threads) as opened:
         conversation = Conversation(opened, system, options, adapters)
         history = _History()
         if sys.stdin.isatty():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import model_or_default, note, read_text, shown, table, write
+from .terminal import model_or_default, note, parse_bytes, read_text, shown, table, write
 
 ModelOption = Annotated[
     str | None, typer.Option("-m", "--model", help="Path or name of a model; see `pyedge list`.")
@@ -16,6 +16,24 @@ ThreadsOption = Annotated[
 ]
 ContextOption = Annotated[
     int | None, typer.Option("-c", "--context", help="Positions; the model's own number if not given.")
+]
+
+
+def _memory_limit(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+MemoryLimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-limit",
+        parser=_memory_limit,
+        metavar="BYTES",
+        help="Bytes besides the file's pages, as 64M or 1G: what would take more is refused.",
+    ),
 ]
 MaxTokensOption = Annotated[int, typer.Option("-n", "--max-tokens", help="At most so many tokens.")]
 TemperatureOption = Annotated[float, typer.Option("--temp", help="0 is greedy.")]
@@ -43,6 +61,7 @@ __all__ = [
     "LookupOption",
     "LoraOption",
     "MaxTokensOption",
+    "MemoryLimitOption",
     "MinPOption",
     "ModelOption",
     "PenaltyOption",

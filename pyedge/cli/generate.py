@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..completion import SamplingOptions, check_options
-from .terminal import model_or_default, write
+from .terminal import model_or_default, parse_bytes, write
 
 
 def generate(
@@ -32,6 +32,7 @@ def generate(
     lookup: bool = True,
     raw: bool = False,
     context: int | None = None,
+    memory_limit: int | None = None,
     threads: int | None = None,
     as_json: bool = False,
 ) -> None:
@@ -57,7 +58,8 @@ def generate(
     }
     check_options(2**31 - 1, **options)  # wrong options are told before a model is fetched
     adapters = parse_loras(lora)
-    with Model(model_or_default(model), context=context, threads=threads) as opened:
+    path = model_or_default(model)
+    with Model(path, context=context, memory_limit=memory_limit, threads=threads) as opened:
         if as_json:
             import json
 
@@ -94,6 +96,13 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def _size(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError:
+        raise _Unclear from None
+
+
 class _Option(NamedTuple):
     """The parameter that an option sets, and how its text is read; without `read`, a flag for `value`."""
 
@@ -120,6 +129,7 @@ OPTIONS = {
     "--raw": _Option("raw", None),
     "-c": _Option("context", _count),
     "--context": _Option("context", _count),
+    "--memory-limit": _Option("memory_limit", _size),
     "-t": _Option("threads", _count),
     "--threads": _Option("threads", _count),
     "--json": _Option("as_json", None),

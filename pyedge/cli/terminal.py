@@ -66,3 +66,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable
     with console.capture() as capture:
         console.print(grid)
     sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+
+
+def parse_bytes(text: str) -> int:
+    """A size as people write it: 67108864, 64M or 1G, in steps of 1024; else a ValueError."""
+    found = re.fullmatch(r"([0-9]{1,18})([KMGTkmgt]?)", text)
+    size = int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ") if found else 0
+    if not 0 < size < 1 << 63:
+        raise ValueError(f"{text!r} is no size; expected bytes, as 67108864, 64M or 1G")
+    return size

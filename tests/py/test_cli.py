@@ -39,6 +39,19 @@ def succeed(*arguments, **keywords) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("command", ["generate", "chat"])
+def test_memory_limit(command, smollm2):
+    """Refused before anything is taken, with the context that would fit; and with that it answers."""
+    arguments = ([" Hello"] if command == "generate" else []) + ["-m", smollm2, "-n", 1, "-t", 1]
+    done = run(command, *arguments, "-c", 8192, "--memory-limit", "64M", stdin="Hello\n")
+    assert (done.returncode or command == "chat") and done.stdout == ""
+    fits = re.search(r"limit of 67108864; a context of (\d+) would fit", done.stderr)
+    assert fits, done.stderr
+    succeed(command, *arguments, "-c", fits[1], "--memory-limit", "64M", stdin="Hello\n")
+    wrong = run(command, *arguments, "--memory-limit", "12Q")
+    assert wrong.returncode == 2 and "64M or 1G" in wrong.stderr
+
+
 def test_help_and_version():
     text = succeed("--help")
     for command in ("generate", "chat", "pull", "list", "info", "doctor", "tokenize", "perplexity", "bench"):
