@@ -49,26 +49,43 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 #include "kernels/tmpl/fit.h"
 #endif
 
+#define PE_CALL_FLOAT_gemv(slot, lower) gemv_float(slot, y, w, row_bytes, n_rows, x)
+#define PE_UNPACK_FLOAT(slot, lower, elements, bytes, mins, largest)
+#ifdef PE_SHARED_UNPACK
+#define PE_CALL_INT_gemv(slot, lower)                                                                                  \
+    if (is_frequent(slot))                                                                                             \
+        gemv_int(slot, y, w, row_bytes, n_rows, x);                                                                    \
+    else                                                                                                               \
+        gemv_shared(&type_##lower, y, w, row_bytes, n_rows, x)
+#define PE_CALL_INT_gemm(slot, lower) gemm_unpacked(&type_##lower, y, y_stride, w, row_bytes, n_rows, x, scratch)
+#define PE_UNPACK_INT(slot, lower, elements, bytes, mins, largest)                                                     \
+    PE_ONCE void weights_##lower(int16_t *out, const uint8_t *row, size_t g0, size_t count) {                          \
+        for (size_t g = 0; g < count; g++) vq_store(out + g * PE_GROUP, weights_of(slot, row, g0 + g));                \
+    }                                                                                                                  \
+    static const pe_type_kernels type_##lower = {                                                                      \
+        mins,  largest,         elements,                                                                              \
+        bytes, weights_##lower, (elements) == PE_GROUP && (slot) < PE_SLOT_Q8_K ? NULL : pe_##lower##_scales,          \
+        NULL};
+#else
 PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     if (is_rare(slot)) gemv_int(slot, y, w, row_bytes, n_rows, x);
 }
-#define PE_CALL_INT_gemv(slot)                                                                                         \
+#define PE_CALL_INT_gemv(slot, lower)                                                                                  \
     if (is_rare(slot))                                                                                                 \
         gemv_rare(slot, y, w, row_bytes, n_rows, x);                                                                   \
     else                                                                                                               \
         gemv_int(slot, y, w, row_bytes, n_rows, x)
-#define PE_CALL_FLOAT_gemv(slot) gemv_float(slot, y, w, row_bytes, n_rows, x)
 #define PE_CALL_INT_gemm(slot, lower)                                                                                  \
     gemm_unpacked(                                                                                                     \
         &(const pe_type_kernels){facts_of(slot).mins, facts_of(slot).largest, unpack_##lower, PE_TURNED(slot, lower)}, \
         y, y_stride, w, row_bytes, n_rows, x, scratch)
-#define PE_UNPACK_FLOAT(slot, lower)
-#define PE_UNPACK_INT(slot, lower)                                                                                     \
+#define PE_UNPACK_INT(slot, lower, elements, bytes, mins, largest)                                                     \
     PE_SMALL void unpack_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0,        \
                                  size_t count) {                                                                       \
         unpack_groups(slot, true, panel, w, row_bytes, n_rows, g0, count);                                             \
     }                                                                                                                  \
     PE_TURN_ROWS(slot, lower)
+#endif
 #ifdef PE_TURN
 #define PE_TURN_ROWS(slot, lower)                                                                                      \
     PE_ONCE void turned_##lower(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,  \
@@ -87,12 +104,12 @@ PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, 
     ((void)scratch, gemm_float(slot, gemv_##lower, y, y_stride, w, row_bytes, n_rows, x))
 
 #define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
-    static void gemv_##lower(float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {           \
-        PE_CALL_##kind##_gemv(PE_SLOT_##NAME);                                                                         \
+    PE_UNPACK_##kind(PE_SLOT_##NAME, lower, elements, bytes, mins, largest) static void gemv_##lower(                  \
+        float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {                                \
+        PE_CALL_##kind##_gemv(PE_SLOT_##NAME, lower);                                                                  \
     }                                                                                                                  \
-    PE_UNPACK_##kind(PE_SLOT_##NAME, lower) static void gemm_##lower(float *y, size_t y_stride, const uint8_t *w,      \
-                                                                     size_t row_bytes, size_t n_rows, const pe_act *x, \
-                                                                     void *scratch) {                                  \
+    static void gemm_##lower(float *y, size_t y_stride, const uint8_t *w, size_t row_bytes, size_t n_rows,             \
+                             const pe_act *x, void *scratch) {                                                         \
         PE_CALL_##kind##_gemm(PE_SLOT_##NAME, lower);                                                                  \
     }
 #include "quant/quants.def"

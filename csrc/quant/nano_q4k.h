@@ -42,8 +42,14 @@ static inline uint64_t pe_nano_q4k_spread(const uint8_t *p) {
     return (x | x << 4) & UINT64_C(0x0F0F0F0F0F0F0F0F);
 }
 
-/* Not inline: a rare type that has mins, which the kernels that rare types share do not know. */
-static __attribute__((noinline, unused)) vq pe_nano_q4k_weights(const uint8_t *row, size_t g) {
+/* Not inline: a rare type that has mins, which the kernels that rare types share do not know. (matmul_shared.h does.)
+ */
+#ifdef PE_SHARED_UNPACK
+static inline
+#else
+static __attribute__((noinline, unused))
+#endif
+    vq pe_nano_q4k_weights(const uint8_t *row, size_t g) {
     const uint8_t *qs = ((const pe_nano_q4k_block *)row + g / 8)->qs + g % 8 * 16;
     return vq_set_s8(pe_nano_q4k_spread(qs), pe_nano_q4k_spread(qs + 4), pe_nano_q4k_spread(qs + 8),
                      pe_nano_q4k_spread(qs + 12));

@@ -14,4 +14,11 @@ static inline vq vq_thirds(vq a) { return vq_shr(vq_mul(a, vq_set1(3)), 8); }
 
 #endif
 
+#if defined(PE_VQ) && !defined(PE_VR_COLUMNS)
+/* The first n floats of each of PE_ROWS rows, `stride` floats apart, as columns. */
+static inline void vr_columns(vr out[], size_t n, const float *p, size_t stride) {
+    for (size_t i = 0; i < n; i++) out[i] = vr_column(p + i, stride);
+}
+#endif
+
 #endif

@@ -15,72 +15,164 @@
 #define pe_wasm_lookup(table, indices) wasm_i8x16_swizzle(table, indices) /* of indices below 16 */
 #endif
 
-#define PE_VQ
+/* A constant that engines would otherwise make anew, in three instructions, wherever it is used: as a variable it is
+ * made once, before the loop. */
+static inline uint64_t pe_kept64(uint64_t word) {
+    __asm__("" : "+r"(word));
+    return word;
+}
+static inline v128_t pe_kept(uint32_t word) {
+    __asm__("" : "+r"(word));
+    return wasm_u32x4_splat(word);
+}
 
-/* ---- vq: 32 weights as int16, eight a vector -------------------------------------------------------------------- */
+#define PE_VQ
+#define PE_SHARED_UNPACK
+#define PE_INLINE_CALL [[clang::always_inline]]
+
+/* ---- vq: 32 weights ----------------------------------------------------------------------------------------------
+ *
+ * They are multiplied as int16, eight a vector. Unpacking takes half the instructions on bytes, sixteen a vector, but
+ * loading bytes as int16 is one instruction for eight, while widening a vector is three. So a vq may be any of these,
+ * and turns into what the next step does with the least; which it is, is constant wherever the type is. */
+
+enum {
+    PE_WIDE,    /* v[0..3]: int16 */
+    PE_BYTES,   /* v[0..1]: int8 */
+    PE_U8,      /* at p: unsigned bytes, to be shifted right by c[0] */
+    PE_NIBBLES, /* at p: 16 bytes, the low nibbles first */
+    PE_SPLAT,   /* c[0] in lanes 0..15, c[1] in 16..31 */
+};
 
 typedef struct vq {
     v128_t v[4];
+    const uint8_t *p;
+    int kind, c[2];
 } vq;
 
-#define PE_FOUR(expression)                                                                                            \
+#define PE_ALL(n, becomes, expression)                                                                                 \
     do {                                                                                                               \
-        vq r;                                                                                                          \
-        for (int i = 0; i < 4; i++) r.v[i] = (expression);                                                             \
+        vq r = {.kind = becomes};                                                                                      \
+        PE_UNROLL(4)                                                                                                   \
+        for (int i = 0; i < (n); i++) r.v[i] = (expression);                                                           \
         return r;                                                                                                      \
     } while (0)
+#define PE_FOUR(expression) PE_ALL(4, PE_WIDE, expression)
+#define PE_TWO(expression)  PE_ALL(2, PE_BYTES, expression)
 
-static inline vq vq_load_u8(const uint8_t *p) { PE_FOUR(wasm_u16x8_load8x8(p + 8 * i)); }
-static inline vq vq_load_s8(const uint8_t *p) { PE_FOUR(wasm_i16x8_load8x8(p + 8 * i)); }
-static inline vq vq_load_nibbles(const uint8_t *p) {
-    const v128_t low = wasm_u16x8_load8x8(p), high = wasm_u16x8_load8x8(p + 8), mask = wasm_i16x8_const_splat(15);
-    return (vq){{wasm_v128_and(low, mask), wasm_v128_and(high, mask), wasm_u16x8_shr(low, 4), wasm_u16x8_shr(high, 4)}};
+#define PE_VQ_INLINE static inline __attribute__((always_inline))
+
+PE_VQ_INLINE vq pe_wide(vq a) {
+    if (a.kind == PE_BYTES)
+        return (vq){{wasm_i16x8_extend_low_i8x16(a.v[0]), wasm_i16x8_extend_high_i8x16(a.v[0]),
+                     wasm_i16x8_extend_low_i8x16(a.v[1]), wasm_i16x8_extend_high_i8x16(a.v[1])},
+                    .kind = PE_WIDE};
+    if (a.kind == PE_U8) PE_FOUR(wasm_u16x8_shr(wasm_u16x8_load8x8(a.p + 8 * i), (uint32_t)a.c[0]));
+    if (a.kind == PE_NIBBLES) {
+        const v128_t low = wasm_u16x8_load8x8(a.p), high = wasm_u16x8_load8x8(a.p + 8), mask = pe_kept(0x000f000f);
+        return (vq){
+            {wasm_v128_and(low, mask), wasm_v128_and(high, mask), wasm_u16x8_shr(low, 4), wasm_u16x8_shr(high, 4)},
+            .kind = PE_WIDE};
+    }
+    if (a.kind == PE_SPLAT) PE_FOUR(wasm_i16x8_splat((int16_t)a.c[i / 2]));
+    return a;
 }
-static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
-    const v128_t bytes = wasm_v128_load(p), table = wasm_v128_load(values), mask = wasm_i8x16_const_splat(15);
-    const v128_t low = pe_wasm_lookup(table, wasm_v128_and(bytes, mask));
-    const v128_t high = pe_wasm_lookup(table, wasm_v128_and(wasm_u16x8_shr(bytes, 4), mask));
-    return (vq){{wasm_i16x8_extend_low_i8x16(low), wasm_i16x8_extend_high_i8x16(low), wasm_i16x8_extend_low_i8x16(high),
-                 wasm_i16x8_extend_high_i8x16(high)}};
+/* Not of what may not fit: PE_WIDE and PE_U8. */
+PE_VQ_INLINE vq pe_bytes(vq a) {
+    if (a.kind == PE_NIBBLES) {
+        const v128_t bytes = wasm_v128_load(a.p), mask = pe_kept(0x0f0f0f0f);
+        return (vq){{wasm_v128_and(bytes, mask), wasm_v128_and(wasm_u16x8_shr(bytes, 4), mask)}, .kind = PE_BYTES};
+    }
+    if (a.kind == PE_SPLAT) PE_TWO(pe_kept((uint32_t)(a.c[i] & 0xff) * 0x01010101));
+    return a;
 }
-static inline vq vq_set_s8(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-    const uint64_t words[4] = {a, b, c, d};
-    PE_FOUR(wasm_i16x8_extend_low_i8x16(wasm_i64x2_splat((int64_t)words[i])));
+/* Whether a step on both is done on bytes. */
+PE_VQ_INLINE bool pe_on_bytes(vq a, vq b) {
+    const bool fit = a.kind != PE_WIDE && a.kind != PE_U8 && b.kind != PE_WIDE && b.kind != PE_U8;
+    return fit && (a.kind == PE_BYTES || b.kind == PE_BYTES);
 }
-static inline vq vq_set1(int c) { PE_FOUR(wasm_i16x8_splat((int16_t)c)); }
-static inline vq vq_set2(int a, int b) { PE_FOUR(wasm_i16x8_splat((int16_t)(i < 2 ? a : b))); }
-static inline vq vq_shr(vq a, int n) { PE_FOUR(wasm_u16x8_shr(a.v[i], (uint32_t)n)); }
-static inline vq vq_shrv(vq a, int n) { return vq_shr(a, n); }
-static inline vq vq_shl(vq a, int n) { PE_FOUR(wasm_i16x8_shl(a.v[i], (uint32_t)n)); }
-static inline vq vq_and(vq a, int c) { PE_FOUR(wasm_v128_and(a.v[i], wasm_i16x8_splat((int16_t)c))); }
-static inline vq vq_or(vq a, vq b) { PE_FOUR(wasm_v128_or(a.v[i], b.v[i])); }
-static inline vq vq_add(vq a, vq b) { PE_FOUR(wasm_i16x8_add(a.v[i], b.v[i])); }
-static inline vq vq_sub(vq a, vq b) { PE_FOUR(wasm_i16x8_sub(a.v[i], b.v[i])); }
-static inline vq vq_mul(vq a, vq b) { PE_FOUR(wasm_i16x8_mul(a.v[i], b.v[i])); }
+#define PE_STEP(on_wide, on_bytes)                                                                                     \
+    do {                                                                                                               \
+        const bool both_bytes = pe_on_bytes(a, b);                                                                     \
+        a = both_bytes ? pe_bytes(a) : pe_wide(a), b = both_bytes ? pe_bytes(b) : pe_wide(b);                          \
+        if (both_bytes) PE_TWO(on_bytes(a.v[i], b.v[i]));                                                              \
+        PE_FOUR(on_wide(a.v[i], b.v[i]));                                                                              \
+    } while (0)
+
+PE_VQ_INLINE vq vq_load_u8(const uint8_t *p) { return (vq){.p = p, .kind = PE_U8}; }
+PE_VQ_INLINE vq vq_load_s8(const uint8_t *p) { PE_FOUR(wasm_i16x8_load8x8(p + 8 * i)); }
+PE_VQ_INLINE vq vq_load_s16(const int16_t *p) { PE_FOUR(wasm_v128_load(p + 8 * i)); }
+PE_VQ_INLINE vq vq_load_nibbles(const uint8_t *p) { return (vq){.p = p, .kind = PE_NIBBLES}; }
+PE_VQ_INLINE vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
+    const vq at = pe_bytes(vq_load_nibbles(p));
+    const v128_t table = wasm_v128_load(values);
+    PE_TWO(pe_wasm_lookup(table, at.v[i]));
+}
+PE_VQ_INLINE vq vq_set_s8(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return (vq){{wasm_u64x2_make(a, b), wasm_u64x2_make(c, d)}, .kind = PE_BYTES};
+}
+PE_VQ_INLINE vq vq_set2(int a, int b) { return (vq){.kind = PE_SPLAT, .c = {a, b}}; }
+PE_VQ_INLINE vq vq_set1(int c) { return vq_set2(c, c); }
+PE_VQ_INLINE vq vq_shr(vq a, int n) {
+    if (a.kind == PE_U8) return (vq){.p = a.p, .kind = PE_U8, .c = {a.c[0] + n}};
+    a = pe_wide(a);
+    PE_FOUR(wasm_u16x8_shr(a.v[i], (uint32_t)n));
+}
+PE_VQ_INLINE vq vq_shrv(vq a, int n) { return vq_shr(a, n); }
+PE_VQ_INLINE vq vq_shl(vq a, int n) {
+    if (a.kind == PE_BYTES)
+        PE_TWO(wasm_v128_and(wasm_i16x8_shl(a.v[i], (uint32_t)n), wasm_i8x16_splat((int8_t)(0xff << n))));
+    a = pe_wide(a);
+    PE_FOUR(wasm_i16x8_shl(a.v[i], (uint32_t)n));
+}
+/* c has no bits that a shift brings in from above. */
+PE_VQ_INLINE vq vq_and(vq a, int c) {
+    const v128_t mask = pe_kept((uint32_t)(c & 0xff) * 0x01010101);
+    if (a.kind == PE_U8 && c < 128)
+        PE_TWO(wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(a.p + 16 * i), (uint32_t)a.c[0]), mask));
+    if (a.kind == PE_BYTES) PE_TWO(wasm_v128_and(a.v[i], mask));
+    a = pe_wide(a);
+    PE_FOUR(wasm_v128_and(a.v[i], wasm_i16x8_splat((int16_t)c)));
+}
+PE_VQ_INLINE vq vq_or(vq a, vq b) { PE_STEP(wasm_v128_or, wasm_v128_or); }
+PE_VQ_INLINE vq vq_add(vq a, vq b) { PE_STEP(wasm_i16x8_add, wasm_i8x16_add); }
+PE_VQ_INLINE vq vq_sub(vq a, vq b) { PE_STEP(wasm_i16x8_sub, wasm_i8x16_sub); }
+PE_VQ_INLINE vq vq_mul(vq a, vq b) {
+    a = pe_wide(a), b = pe_wide(b);
+    PE_FOUR(wasm_i16x8_mul(a.v[i], b.v[i]));
+}
 /* Lane i: c where bit i of m is set, else 0. Each lane keeps its own bit of its byte and compares it. */
-static inline vq vq_mask(uint32_t m, int c) {
-    const v128_t own = wasm_i16x8_const(1, 2, 4, 8, 16, 32, 64, 128), value = wasm_i16x8_splat((int16_t)c);
-    PE_FOUR(wasm_v128_and(wasm_i16x8_eq(wasm_v128_and(wasm_i16x8_splat((int16_t)(m >> 8 * i)), own), own), value));
+PE_VQ_INLINE vq vq_mask(uint32_t m, int c) {
+    const uint64_t one = pe_kept64(0x0101010101010101);
+    const v128_t bits = wasm_u32x4_splat(m), own = wasm_u64x2_splat(pe_kept64(0x8040201008040201));
+    const v128_t byte[2] = {wasm_u64x2_make(0, one), wasm_u64x2_make(one + one, 3 * one)};
+    const v128_t value = pe_kept((uint32_t)(c & 0xff) * 0x01010101);
+    PE_TWO(wasm_v128_and(wasm_i8x16_eq(wasm_v128_and(pe_wasm_lookup(bits, byte[i]), own), own), value));
 }
 /* Lane i negated where bit i of m is set. */
-static inline vq vq_negate(vq a, uint32_t m) {
+PE_VQ_INLINE vq vq_negate(vq a, uint32_t m) {
     const vq minus = vq_mask(m, -1);
-    PE_FOUR(wasm_i16x8_sub(wasm_v128_xor(a.v[i], minus.v[i]), minus.v[i]));
+    a = pe_bytes(a);
+    PE_TWO(wasm_i8x16_sub(wasm_v128_xor(a.v[i], minus.v[i]), minus.v[i]));
 }
-static inline void vq_store(int16_t *p, vq a) {
+PE_VQ_INLINE void vq_store(int16_t *p, vq a) {
+    a = pe_wide(a);
     for (int i = 0; i < 4; i++) wasm_v128_store(p + 8 * i, a.v[i]);
 }
 
 /* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 8 };
-#define PE_UNROLL_STEPS _Pragma("GCC unroll 2") /* of the innermost loop of gemm */
+#define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q6_K ? 4 : (slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
+#define PE_UNROLL_STEPS         _Pragma("GCC unroll 2") /* of the innermost loop of gemm */
 
 typedef v128_t vi; /* partial int32 sums of one row */
 typedef v128_t vr;
 
-static inline vi vq_dot(vq w, const int16_t *x) {
+PE_VQ_INLINE vi vq_dot(vq w, const int16_t *x) {
+    w = pe_wide(w);
     vi acc = wasm_i32x4_dot_i16x8(w.v[0], wasm_v128_load(x));
+    PE_UNROLL(4)
     for (int i = 1; i < 4; i++) acc = wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(w.v[i], wasm_v128_load(x + 8 * i)));
     return acc;
 }
@@ -95,13 +187,6 @@ static inline vr vr_sum(const vi p[PE_ROWS]) {
 }
 static inline vr vr_zero(void) { return wasm_f32x4_const_splat(0.0f); }
 static inline vr vr_set1(float x) { return wasm_f32x4_splat(x); }
-/* p[0], p[stride], ... a row each */
-static inline vr vr_column(const float *p, size_t stride) {
-    vr r = wasm_v128_load32_zero(p);
-    r = wasm_v128_load32_lane(p + stride, r, 1);
-    r = wasm_v128_load32_lane(p + 2 * stride, r, 2);
-    return wasm_v128_load32_lane(p + 3 * stride, r, 3);
-}
 static inline vr vr_mul(vr a, vr b) { return wasm_f32x4_mul(a, b); }
 static inline vr vr_fma(vr a, vr b, vr c) { return pe_wasm_fma(a, b, c); }
 static inline void vr_store(float *p, vr a) { wasm_v128_store(p, a); }
@@ -148,8 +233,8 @@ static inline float vf_hmax(vf a) {
  * mantissa to their places in a float that is 2^112 too small (which makes subnormals right as well), and leaves copies
  * of the sign between. Infinity and NaN come out as 65536 and more. */
 static inline vf pe_from_upper_halves(v128_t h) {
-    const v128_t bits = wasm_v128_and(wasm_i32x4_shr(h, 3), wasm_i32x4_const_splat((int32_t)0x8fffe000));
-    return wasm_f32x4_mul(bits, wasm_f32x4_const_splat(0x1p112f));
+    const v128_t bits = wasm_v128_and(wasm_i32x4_shr(h, 3), pe_kept(0x8fffe000));
+    return wasm_f32x4_mul(bits, pe_kept(0x77800000));
 }
 static inline vf vf_load_f16(const void *p) {
     const vf value = pe_from_upper_halves(wasm_i32x4_shl(wasm_u32x4_load16x4(p), 16));
@@ -193,6 +278,13 @@ static inline void vt_columns(vt_pairs out[], size_t n, const int16_t *p, size_t
     }
 }
 
+/* The first n floats of each of PE_ROWS rows, `stride` floats apart, as columns; in fours, so
+ * that out and the rows have room for a multiple of 4. */
+#define PE_VR_COLUMNS
+static inline void vr_columns(vr out[], size_t n, const float *p, size_t stride) {
+    for (size_t i = 0; i < n; i += 4) vt_columns(out + i, 4, (const int16_t *)(const void *)(p + i), 2 * stride);
+}
+
 /* The sum of 16 neighbouring int16. */
 static inline int32_t vs_sum16(const int16_t *p) {
     const v128_t ones = wasm_i16x8_const_splat(1);
@@ -233,5 +325,6 @@ static inline void vs_scale_bytes(float out[8], const uint8_t bytes[8], float fa
     wasm_v128_store(out + 4, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wasm_u32x4_extend_high_u16x8(wide)), f));
 }
 static inline void vs_prefetch(const void *p) { (void)p; } /* there is no such instruction */
+#define vs_touch(p) __asm__ volatile("" : : "r"(*(const uint8_t *)(p)))
 
 #endif

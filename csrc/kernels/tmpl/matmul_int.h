@@ -47,10 +47,14 @@ PE_INLINE type_facts facts_of(int slot) {
     return facts;
 }
 
+#ifndef PE_INLINE_CALL /* before a statement whose calls must become part of the caller */
+#define PE_INLINE_CALL
+#endif
+
 PE_INLINE vq weights_of(int slot, const uint8_t *row, size_t g) {
     switch (slot) {
 #define PE_QUANT(number, NAME, lower, elements, bytes, kind, mins, largest)                                            \
-    PE_KIND_##kind(case PE_SLOT_##NAME : return pe_##lower##_weights(row, g);)
+    PE_KIND_##kind(case PE_SLOT_##NAME : PE_INLINE_CALL return pe_##lower##_weights(row, g);)
 #include "quant/quants.def"
 #undef PE_QUANT
     default:
@@ -107,15 +111,23 @@ PE_INLINE void row_scales_of(int slot, const uint8_t *const rows[], size_t b, vr
     } else {
         for (size_t r = 0; r < PE_ROWS; r++) scales_of(slot, rows[r], b, scales[r], mins[r]);
     }
-    for (size_t j = 0; j < groups; j++) d[j] = vr_column(scales[0] + j, MAX_BLOCK_GROUPS);
-    for (size_t j = 0; j < facts.mins * groups; j++) m[j] = vr_column(mins[0] + j, 2 * MAX_BLOCK_GROUPS);
+    vr_columns(d, groups, scales[0], MAX_BLOCK_GROUPS);
+    vr_columns(m, facts.mins * groups, mins[0], 2 * MAX_BLOCK_GROUPS);
 }
 
 /* What gemm needs of a type; the functions are compiled for each. */
 typedef struct pe_panel pe_panel;
 typedef struct pe_type_kernels {
     size_t mins, largest;
+#ifdef PE_SHARED_UNPACK /* see matmul_shared.h */
+    size_t block_elements, block_bytes;
+    /* groups g0.. of a row, out [count, PE_GROUP] */
+    void (*weights)(int16_t *out, const uint8_t *row, size_t g0, size_t count);
+    /* those of quants.h; NULL where a block is one group and begins with its scale and minimum as halves */
+    void (*scales)(const uint8_t *row, size_t b, float *d, float *m);
+#else
     void (*unpack)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, size_t g0, size_t count);
+#endif
     /* for a few tokens; NULL where they take what is unpacked. See matmul_few.h */
     void (*turned)(pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows, const int16_t *q,
                    const pe_act *x, size_t g0, size_t count, size_t ahead, float (*sums)[PE_PANEL_ROWS]);
@@ -123,12 +135,31 @@ typedef struct pe_type_kernels {
 
 /* The rows of a step are as many streams to the memory system, too many for the prefetchers of small cores to follow:
  * what comes PREFETCH_BYTES later is asked for by hand, in the order of addresses, evenly over the groups. */
+#ifdef vs_touch /* of which too many at once would wait */
+enum { PREFETCH_BYTES = 4096, CACHE_LINE = 64 };
+#else
 enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
+#endif
 
 /* PE_ROW_SETS: how many times PE_ROWS rows are taken at once, so that they share what is loaded of the activations. */
 #ifndef PE_ROW_SETS
 #define PE_ROW_SETS 1
 #endif
+#ifndef PE_GROUPS_AT_ONCE /* groups of a block whose shifts become constants */
+#define PE_GROUPS_AT_ONCE(slot) 1
+#endif
+/* Some bytes from p on, if all of them lie before `end`: without an instruction that asks and cannot fail, they are
+ * touched. */
+PE_INLINE void ask_for(const uint8_t *p, size_t bytes, const uint8_t *end) {
+#ifdef vs_touch
+    if (p + bytes > end) return;
+    PE_UNROLL(8)
+    for (size_t i = 0; i < bytes; i += CACHE_LINE) vs_touch(p + i);
+#else
+    (void)end;
+    for (size_t i = 0; i < bytes; i += CACHE_LINE) vs_prefetch(p + i);
+#endif
+}
 
 PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     enum { STEP_ROWS = PE_ROWS * PE_ROW_SETS };
@@ -150,9 +181,11 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
             vr d[PE_ROW_SETS][MAX_BLOCK_GROUPS], m[PE_ROW_SETS][2 * MAX_BLOCK_GROUPS];
             PE_UNROLL(2)
             for (size_t s = 0; s < PE_ROW_SETS; s++) row_scales_of(slot, rows + s * PE_ROWS, b, d[s], m[s]);
-            for (size_t j = 0; j < block_groups; j++, later += step_bytes, q += PE_GROUP, scale++, sum += 2) {
+            for (size_t j0 = 0; j0 < block_groups; j0 += PE_GROUPS_AT_ONCE(slot)) PE_UNROLL(4)
+            for (size_t j = j0; j < j0 + PE_GROUPS_AT_ONCE(slot);
+                 j++, later += step_bytes, q += PE_GROUP, scale++, sum += 2) {
                 const size_t g = b * block_groups + j;
-                for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
+                ask_for(later, step_bytes, w + n_rows * row_bytes);
                 const float s0 = mins ? sum[0] : 0, s1 = mins ? sum[1] : 0;
                 PE_UNROLL(2)
                 for (size_t s = 0; s < PE_ROW_SETS; s++) {

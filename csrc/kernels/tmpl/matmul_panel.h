@@ -20,6 +20,13 @@ typedef struct pe_panel { /* of PE_AT_ONCE groups */
     float scale[PE_AT_ONCE][PE_PANEL_ROWS], min[PE_AT_ONCE][2][PE_PANEL_ROWS];
 } pe_panel;
 
+#ifdef PE_SHARED_UNPACK
+#include "kernels/tmpl/matmul_shared.h"
+#define unpack_panel unpack_shared
+#else
+#define unpack_panel(type, ...) (type)->unpack(__VA_ARGS__)
+#endif
+
 /* Groups g0 .. g0 + count - 1, whole blocks, of n_rows rows; only their scales and mins, or all. */
 PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t *w, size_t row_bytes, size_t n_rows,
                              size_t g0, size_t count) {
@@ -125,7 +132,7 @@ static void gemm_few(const pe_type_kernels *type, float *y, size_t y_stride, con
 #endif
         for (size_t end = bytes / groups * (g0 + count); (size_t)(later - w) - bytes < end; later += CACHE_LINE)
             vs_prefetch(later);
-        type->unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+        unpack_panel(type, &room->panel, w, row_bytes, n_rows, g0, count);
         prepare_columns(&room->panel, n_rows, count);
         (mins == 0   ? multiply_few_0
          : mins == 1 ? multiply_few_1
@@ -144,7 +151,7 @@ static void gemm_tiles(const pe_type_kernels *type, float *y, size_t y_stride, c
         memset(room->sums.of_tiles, 0, (end - first) * sizeof *room->sums.of_tiles);
         for (size_t g0 = 0; g0 < groups; g0 += PE_AT_ONCE) {
             const size_t count = groups - g0 < PE_AT_ONCE ? groups - g0 : PE_AT_ONCE;
-            type->unpack(&room->panel, w, row_bytes, n_rows, g0, count);
+            unpack_panel(type, &room->panel, w, row_bytes, n_rows, g0, count);
             prepare_tiles(largest, &room->tiles, &room->panel, n_rows, count);
             (mins == 0   ? multiply_tiles_0
              : mins == 1 ? multiply_tiles_1
