@@ -8,7 +8,7 @@
 # it they are made anew and removed.
 #
 # There is no Debian on musl, so musllinux wheels are not installed here: tools/wheels.py checks what their modules
-# load, and the static command, which is the same objects against the same musl, runs instead.
+# load, and the static command, from the same sources against the same musl, runs instead.
 set -eu
 cd "$(dirname "$0")/.."
 dist=${1:-dist}
