@@ -367,19 +367,31 @@ class Model:
             count += size - 1 - first
         return float(np.exp(total / count))
 
-    def embed(self, text: str | bytes, *, lora: Lora = None) -> NDArray[np.float32]:
-        """One vector [n_embd] for a text: the last hidden states, pooled as the file says (its mean, its
-        first or its last token), else their mean."""
+    def embed(
+        self, text: str | bytes | Iterable[int], *, normalize: bool = True, lora: Lora = None
+    ) -> NDArray[np.float32]:
+        """One vector [n_embd] for a text or for ids: the last hidden states, pooled as the file says (their
+        mean, the first, or the last), else their mean. A file that asks for no pooling gives them all,
+        [n_ids, n_embd].
+
+        normalize   make vectors one long, so that their products are cosines
+        """
         numpy_ = numpy()
-        ids = self.tokenize(text)
+        ids = self.tokenize(text) if isinstance(text, str | bytes) else listed(text)
         if not ids:
             raise ValueError("embed needs a text of at least one token")
-        rows = self._new_core_session(lora=lora).hidden(ids)
-        pooling = self._opened().metadata(False).get(f"{self.arch}.pooling_type", 1)
-        pooled = (
-            rows[0] if pooling == 2 else rows[-1] if pooling == 3 else rows.mean(axis=0, dtype=numpy_.float64)
-        )
-        vector: NDArray[np.float32] = numpy_.asarray(pooled, dtype=numpy_.float32)
+        key = f"{self.arch}.pooling_type"
+        pooling = self._opened().metadata(False).get(key, 1)
+        if pooling not in (0, 1, 2, 3):
+            raise UnsupportedError(
+                f"{self.path}: {key} is {pooling}; 0 (none), 1 (mean), 2 (first) and 3 (last) are supported"
+            )
+        rows = self._new_core_session(lora=lora).hidden(ids).astype(numpy_.float64)
+        pooled = rows if pooling == 0 else rows.mean(axis=0) if pooling == 1 else rows[(pooling == 3) * -1]
+        if normalize:
+            length = numpy_.linalg.norm(pooled, axis=-1, keepdims=True)
+            pooled = pooled / numpy_.where(length > 0, length, 1)
+        vector: NDArray[np.float32] = pooled.astype(numpy_.float32)
         return vector
 
 

@@ -228,7 +228,15 @@ def model_of(name: str, folder: pathlib.Path) -> Any:
     return model.eval()
 
 
-def logits_of(name: str) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+def pooled(model: Any, ids: list[int]) -> np.ndarray[Any, Any]:
+    """Vectors one long, [3, n_embd]: of the mean of the last hidden states, of the first, of the last."""
+    with torch.no_grad():
+        states = model.base_model(torch.tensor([ids])).last_hidden_state[0]
+    rows = torch.stack([states.mean(dim=0), states[0], states[-1]])
+    return torch.nn.functional.normalize(rows, dim=1).numpy()
+
+
+def logits_of(name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         model = model_of(name, pathlib.Path(folder) / "given")
         config, tensors = saved(model, pathlib.Path(folder) / "saved")
@@ -241,7 +249,8 @@ def logits_of(name: str) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         raise SystemExit(f"{name}: saved otherwise: {sorted(different)[:6]}")
     with torch.no_grad():
         rows = model(torch.tensor([am.ids_of(name)])).logits[0]
-    return rows[list(am.POSITIONS)].numpy().astype(np.float32), config
+    vectors = pooled(model, am.ids_of(name))
+    return rows[list(am.POSITIONS)].numpy().astype(np.float32), vectors, config
 
 
 def main() -> None:
@@ -249,10 +258,13 @@ def main() -> None:
     configs = af.saved_configs() if af.CONFIGS.exists() else {}
     for name in sys.argv[1:] or am.CASES:
         before = have.get(name)
-        have[name], configs[name] = logits_of(name)
+        have[name], vectors, configs[name] = logits_of(name)
+        if name in am.POOLED:
+            have[f"{name} pooled"] = vectors
         moved = "" if before is None else f" (moved by {np.abs(have[name] - before).max():.1g})"
         print(f"{name}: spread {have[name].std():.2f}{moved}")
-    np.savez_compressed(TARGET, **{name: have[name] for name in am.CASES if name in have})
+    names = [*am.CASES, *(f"{name} pooled" for name in am.POOLED)]
+    np.savez_compressed(TARGET, **{name: have[name] for name in names if name in have})
     ordered = {name: configs[name] for name in am.CASES if name in configs}
     af.CONFIGS.write_text(json.dumps(ordered, sort_keys=True, separators=(",", ":")) + "\n")
 

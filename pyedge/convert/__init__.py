@@ -20,7 +20,7 @@ from ..progress import Progress
 from . import archs, plain
 from .config import Config, common_keys, rope_keys
 from .folder import Folder
-from .general import chat_keys, general_keys, license_keys, name_of, sampling_keys
+from .general import chat_keys, general_keys, license_keys, name_of, pooling_keys, sampling_keys
 from .rules import Arch
 from .tensors import Converter, Plan, Planner, Steps, steps
 from .values import text
@@ -56,6 +56,7 @@ def _config(folder: Folder) -> tuple[Arch, Config]:
         raw = {**raw, **inner}
     config = Config(raw, where, arch.renames, arch.defaults)
     config.set(arch.derived(config))
+    config.require("is_causal", True)
     config.require("hidden_activation" if "hidden_activation" in config else "hidden_act", *arch.activations)
     return arch, config
 
@@ -93,7 +94,8 @@ def _of_folder(path: Path, wanted: str | None, pretokenizer: str | None) -> _Pla
         raise ValueError("Q4_K is for Nano files of Q4K: convert a folder to f16, then quantize it")
     folder = Folder(path)
     arch, config = _config(folder)
-    keys = _keys(arch, config)
+    pooling = {f"{arch.name}.{name}": value for name, value in pooling_keys(folder).items()}
+    keys = {**_keys(arch, config), **pooling}
     plans = Planner(folder, arch, config, wanted).plan()
     try:
         vocab = vocab_keys(folder, arch.name, config.n_vocab, pretokenizer)

@@ -22,9 +22,11 @@ def find(raw: Mapping[str, Any], where: str) -> Arch:
     """The family of a config."""
     classes = raw.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
-    for arch in ARCHS:
-        if name in arch.classes or (name is None and raw.get("model_type") in arch.types):
-            return arch
+    # The second name is for models without a head, as they are published for embeddings.
+    for each in (name, f"{str(name).removesuffix('Model')}ForCausalLM"):
+        for arch in ARCHS:
+            if each in arch.classes or (name is None and raw.get("model_type") in arch.types):
+                return arch
     known = ", ".join(sorted(name for arch in ARCHS for name in arch.classes))
     shown = str(name or raw.get("model_type"))[:64]
     raise UnsupportedError(f"{where}: the architecture {shown!r} cannot be converted; these can: {known}")

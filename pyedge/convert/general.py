@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, UnsupportedError
 from ..gguf_file import Value
 from .folder import Folder, parse_json
 from .values import f32, i32, text, texts, u32
@@ -60,6 +61,36 @@ def general_keys(name: str, n_weights: int, file_type: int) -> dict[str, Value]:
 def license_keys(folder: Folder) -> dict[str, Value]:
     license = _license(folder)
     return {"general.license": text(license)} if license else {}
+
+
+_POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
+_TOKENS = {"mean": "_tokens", "cls": "_token", "lasttoken": ""}
+
+
+def pooling_keys(folder: Folder) -> dict[str, Value]:
+    """How the hidden states of a text become one vector, in folders of Sentence Transformers."""
+    data = folder.bytes("modules.json")
+    where = str(folder.path / "modules.json")
+    modules = [] if data is None else parse_json(data, where)
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise ModelFileError(f"{where}: it is no list of modules")
+    keys: dict[str, Value] = {}
+    for module in modules:
+        kind, path = str(module.get("type")).rpartition(".")[2], module.get("path")
+        if kind in ("Transformer", "Normalize"):
+            continue
+        if kind != "Pooling":
+            raise UnsupportedError(f"{where}: a module of the kind {kind[:32]!r} has no place in GGUF")
+        if not isinstance(path, str) or path != os.path.basename(path) or path in ("", ".", ".."):
+            raise ModelFileError(f"{where}: {str(path)[:64]!r} is no folder of this one")
+        said = folder.json(f"{path}/config.json", required=True)
+        modes = [name for name in _POOLING if said.get(f"pooling_mode_{name}{_TOKENS[name]}") is True]
+        modes = modes or [name for name in _POOLING if said.get("pooling_mode") == name]
+        if len(modes) != 1:
+            config = folder.path / path / "config.json"
+            raise UnsupportedError(f"{config}: it asks for none of mean, cls and lasttoken, or several")
+        keys["pooling_type"] = u32(_POOLING[modes[0]])
+    return keys
 
 
 def sampling_keys(folder: Folder) -> dict[str, Value]:

@@ -76,7 +76,9 @@ class Planner:
         self._tags = self.arch.tags(self.config)
         self._extents = extents(self.config)
         self._by_name: dict[str, Source] = {}
+        self._headless = "embed_tokens.weight" in self.folder.tensors  # a model for embeddings alone
         for name, source in self.folder.tensors.items():
+            name = f"model.{name}" if self._headless else name
             for old, new in self.arch.prefixes:
                 if name.startswith(old):
                     name = new + name[len(old) :]
@@ -137,7 +139,7 @@ class Planner:
             if tied:
                 self._used.add(name)
             return bool(tied)
-        return tied is not False
+        return tied is not False or self._headless
 
     def _make(self, name: str, sources: list[Source], shapes: list[Shape], rule: Rule) -> None:
         """Add a plan. shapes: of the sources; one for all where they are stacked."""

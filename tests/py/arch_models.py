@@ -459,6 +459,7 @@ CASES["lfm2moe"] = Case(
     others={0: _CONV, 1: _CONV_EXPERTS, 3: _CONV_EXPERTS},
 )
 
+POOLED = ("llama", "qwen3", "gemma3", "olmo2")  # whose embeddings are compared
 LENGTH, POSITIONS = 80, (0, 20, 47, 79)  # of the evaluated ids; where logits are compared
 
 

@@ -179,13 +179,30 @@ def test_context_decides_the_long_rope(tmp_path: pathlib.Path) -> None:
         assert np.abs(short.session().eval(ids) - long.session().eval(ids)).max() > 1e-2
 
 
-@pytest.mark.parametrize("pooling", [None, 1, 2, 3])
-def test_embedding_is_pooled_as_the_file_says(tmp_path: pathlib.Path, pooling: int | None) -> None:
-    path = tmp_path / "qwen3.gguf"
-    path.write_bytes(changed("qwen3", {} if pooling is None else {"pooling_type": gm.u32(pooling)}))
-    with pyedge.Model(path) as model:
-        vector = model.embed("and the and")
-        assert vector.shape == (am.EMBD,) and np.isfinite(vector).all()
-        ids = model.tokenize("and the and")
-        first = model.embed(model.detokenize(ids[:1]))
-        assert np.allclose(vector, first) == (pooling == 2)  # a token sees none after it
+@pytest.mark.parametrize("name", am.POOLED)
+@pytest.mark.parametrize("pooling", [None, 0, 1, 2, 3])
+def test_embeddings(tmp_path: pathlib.Path, name: str, pooling: int | None) -> None:
+    """What transformers computes from the last hidden states: mean, first or last of them, one long."""
+    path, ids = tmp_path / "model.gguf", am.ids_of(name)
+    path.write_bytes(changed(name, {} if pooling is None else {"pooling_type": gm.u32(pooling)}))
+    with np.load(GOLDEN) as golden, pyedge.Model(path, kv_type="f32") as model:
+        mean, first, last = golden[f"{name} pooled"]
+        found = model.embed(ids)
+        assert found.dtype == np.float32
+        if pooling == 0:
+            assert found.shape == (len(ids), am.EMBD)
+            assert np.abs(found[[0, -1]] - [first, last]).max() < 1e-5
+        else:
+            assert np.abs(found - {2: first, 3: last}.get(pooling or 1, mean)).max() < 1e-5
+        plain = model.embed(ids, normalize=False)
+        length = np.linalg.norm(plain, axis=-1, keepdims=True)
+        assert np.abs(length - 1).max() > 0.01 and np.abs(plain / length - found).max() < 1e-6
+        text = "and the and"
+        assert np.array_equal(model.embed(text), model.embed(model.tokenize(text)))
+
+
+def test_pooling_that_is_not_known(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(changed("qwen3", {"pooling_type": gm.u32(4)}))
+    with pyedge.Model(path) as model, pytest.raises(pyedge.UnsupportedError, match="pooling_type is 4"):
+        model.embed("the")

@@ -3,6 +3,7 @@ model that it is, and the logits of transformers in float32 (`tools/make_arch_go
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -99,3 +100,66 @@ def test_every_architecture_of_the_core_can_be_converted() -> None:
     from pyedge.convert import archs
 
     assert {case.arch for case in am.CASES.values()} == {arch.name for arch in archs.ARCHS}
+
+
+# ---- models for embeddings ---------------------------------------------------------------------------------
+
+END = {
+    "type": "TemplateProcessing",
+    "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}],
+}
+MODULES = [
+    {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"idx": 2, "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+]
+
+
+def embedder(path: pathlib.Path, modules: Any = MODULES, pooling: Any = None) -> hfmake.Folder:
+    """A Qwen 3 as it is published for embeddings: no head, names without "model.", an end after each text."""
+    folder = with_config("qwen3", architectures=["Qwen3Model"], eos_token_id=2)
+    folder.arrays = {
+        name.removeprefix("model."): x for name, x in folder.arrays.items() if name != "lm_head.weight"
+    }
+    folder.files = {**folder.files, "modules.json": modules}
+    folder.files["tokenizer.json"] = {**folder.files["tokenizer.json"], "post_processor": END}
+    folder.files["tokenizer_config.json"] = {"eos_token": "<|im_end|>"}
+    (path / "model" / "1_Pooling").mkdir(parents=True)
+    said = {
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": False,
+        "pooling_mode_lasttoken": True,
+    }
+    (path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling or said))
+    return folder
+
+
+def test_embedder(tmp_path: pathlib.Path) -> None:
+    file = converted(embedder(tmp_path), tmp_path)
+    assert file.get("qwen3.pooling_type") == 3 and "output.weight" not in file.tensors
+    with np.load(GOLDEN) as golden, pyedge.Model(file.path, kv_type="f32") as model:
+        assert np.abs(model.embed(am.ids_of("qwen3")) - golden["qwen3 pooled"][2]).max() < 1e-5
+        assert model.tokenize("the")[-1] == 2
+        assert np.array_equal(model.embed("the"), model.embed(model.tokenize("the")))
+
+
+@pytest.mark.parametrize(
+    ("modules", "pooling", "message"),
+    [
+        ([*MODULES, {"path": "3_Dense", "type": "x.Dense"}], None, "kind 'Dense' has no place"),
+        ([{**MODULES[1], "path": "../model"}], None, "no folder of this one"),
+        ([{**MODULES[1], "path": "2_Pooling"}], None, "there is no 2_Pooling/config.json"),
+        (MODULES, {"pooling_mode_max_tokens": True}, "none of mean, cls and lasttoken"),
+        (MODULES, {"pooling_mode_lasttoken": True, "pooling_mode_cls_token": True}, "or several"),
+        ({"a": 1}, None, "no list of modules"),
+    ],
+)
+def test_bad_modules(tmp_path: pathlib.Path, modules: Any, pooling: Any, message: str) -> None:
+    with pytest.raises(pyedge.Error, match=message):
+        converted(embedder(tmp_path, modules, pooling), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_attention_in_both_directions_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(pyedge.UnsupportedError, match="is_causal is 'False'"):
+        converted(with_config("qwen2", is_causal=False), tmp_path)

@@ -316,11 +316,11 @@ export class Engine {
     try {
       const rows = core.hidden(session, ids, n);
       const pooling = this.metadata()[`${this.fields.arch}.pooling_type`];
-      if (pooling === 2) return rows.slice(0, n);
-      if (pooling === 3) return rows.slice(-n);
-      const mean = new Float64Array(n);
-      rows.forEach((value, i) => (mean[i % n] = (mean[i % n] as number) + value));
-      return Float32Array.from(mean, (sum) => sum / ids.length);
+      const sum = new Float64Array(n);
+      const taken = pooling === 2 ? rows.subarray(0, n) : pooling === 3 ? rows.subarray(-n) : rows;
+      taken.forEach((value, i) => (sum[i % n] = (sum[i % n] as number) + value));
+      const length = Math.hypot(...sum) || 1;
+      return Float32Array.from(sum, (value) => value / length);
     } finally {
       core.rewind(session, 0);
     }
