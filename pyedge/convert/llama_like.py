@@ -201,6 +201,18 @@ LLAMA_LIKE: tuple[Arch, ...] = (
         keys=extras.no_window,
     ),
     Arch(
+        "seed_oss",
+        ("SeedOssForCausalLM",),
+        ("seed_oss",),
+        (
+            *ends(),
+            *norms(PRE_NORMS[0], ("post_attention_norm", "post_attention_layernorm")),
+            *attention(),
+            *mlp("may"),
+        ),
+        defaults={"rms_norm_eps": 1e-6, "head_dim": 128},
+    ),
+    Arch(
         "qwen3",
         ("Qwen3ForCausalLM",),
         ("qwen3",),

@@ -137,6 +137,7 @@ FAMILIES: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "chatglm": ("Glm", PHI3),
     "llama-experts": ("Mixtral", {"ffn_gate_inp": "block_sparse_moe.gate"}),
     "arcee": ("Arcee", {}),
+    "seed_oss": ("SeedOss", {}),
     "command-r": ("Cohere", {}),
     "ernie4_5": ("Ernie4_5", {}),
     "exaone": ("Llama", {}),

@@ -334,6 +334,7 @@ CASES |= {
         layer=(*NORMS, *ATTENTION, *_EXPERTS),
         keys={**_ROUTED, "feed_forward_length": u32(EXPERT_FF)},
     ),
+    "seed_oss": Case("seed_oss", layer=("attn_norm", "post_attention_norm", *ATTENTION, *GATED), biased=QKV),
     "arcee": Case("arcee", layer=(*NORMS, *ATTENTION, *_UP_DOWN)),
     "command-r": Case(
         "command-r",

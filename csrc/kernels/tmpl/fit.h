@@ -24,13 +24,30 @@ typedef struct fit_lanes {
     vf q, xq, qq;
 } fit_lanes;
 
-/* Sums of a group for as many (inverse scale, min) as there are lanes. */
-FIT_INLINE fit_lanes fit_try(const float *x, const float *w, size_t n, vf inverse, vf m, const pe_levels *levels) {
+/* The nearest levels of x * inverse, a multiplication and a rounding in one. `positive`: x is, and the lowest level 0.
+ */
+FIT_INLINE vf fit_snap_product(vf x, vf inverse, bool positive, const pe_levels *l) {
+    if (l->values) return fit_snap(vf_mul(x, inverse), l);
+    const vf whole = vf_set1(0x1.8p23f); /* as in fit_round; up there the levels are exact, too */
+    vf sum = vf_fma(x, inverse, whole);
+    if (!positive) sum = vf_max(sum, vf_set1(0x1.8p23f + l->lo));
+    return vf_sub(vf_min(sum, vf_set1(0x1.8p23f + l->hi)), whole);
+}
+
+typedef enum fit_min { FIT_NO_MIN, FIT_MIN_ZERO, FIT_MIN } fit_min;
+
+/* Sums of a group for as many (inverse scale, min) as there are lanes. FIT_NO_MIN: levels of both signs, and m is 0.
+ * FIT_MIN_ZERO: m is 0, and no x below it. */
+FIT_INLINE fit_lanes fit_try(const float *x, const float *w, size_t n, vf inverse, fit_min kind, vf m,
+                             const pe_levels *levels) {
     fit_lanes s = {vf_zero(), vf_zero(), vf_zero()};
     const vf offset = vf_mul(vf_sub(vf_zero(), m), inverse);
     for (size_t i = 0; i < n; i++) {
-        const vf v = vf_set1(x[i]), q = fit_snap(vf_fma(v, inverse, offset), levels), wq = vf_mul(vf_set1(w[i]), q);
-        s.q = vf_add(s.q, wq);
+        const vf v = vf_set1(x[i]);
+        const vf q = kind == FIT_MIN ? fit_snap(vf_fma(v, inverse, offset), levels)
+                                     : fit_snap_product(v, inverse, kind == FIT_MIN_ZERO, levels);
+        const vf wq = vf_mul(vf_set1(w[i]), q);
+        if (kind != FIT_NO_MIN) s.q = vf_add(s.q, wq);
         s.xq = vf_fma(wq, v, s.xq);
         s.qq = vf_fma(wq, q, s.qq);
     }
@@ -104,7 +121,7 @@ static inline fit_totals fit_total(const float *x, const float *w, size_t n) {
 FIT_INLINE void fit_scale_pass(pe_line *best, float *gain, const float *x, const float *w, size_t n,
                                const pe_levels *levels, float first, float step, int tries) {
     for (int b = 0; b < tries / PE_VF; b++) {
-        const fit_lanes s = fit_try(x, w, n, fit_steps(first, step, b), vf_zero(), levels);
+        const fit_lanes s = fit_try(x, w, n, fit_steps(first, step, b), FIT_NO_MIN, vf_zero(), levels);
         const vf d = vf_div(s.xq, vf_max(s.qq, vf_set1(1e-30f)));
         const int lane = fit_best(vf_mul(s.xq, d), gain);
         if (lane >= 0) *best = (pe_line){.d = fit_lane(d, lane), .qq = fit_lane(s.qq, lane)};
@@ -145,11 +162,11 @@ static pe_line fit_scale(const float *x, const float *w, size_t n, const pe_leve
 /* ---- x = d * q + m ---------------------------------------------------------------------------------------------- */
 
 FIT_INLINE void fit_line_pass(pe_line *best, float *gain, const float *x, const float *w, size_t n, fit_totals g,
-                              float m_max, float hi, float first, float step, float m, int tries) {
+                              float m_max, float hi, float first, float step, fit_min kind, float m, int tries) {
     const pe_levels levels = {.lo = 0, .hi = hi};
     const vf w1 = vf_set1(g.w), x1 = vf_set1(g.x), two = vf_set1(2);
     for (int b = 0; b < tries / PE_VF; b++) {
-        const fit_lanes s = fit_try(x, w, n, fit_steps(first, step, b), vf_set1(m), &levels);
+        const fit_lanes s = fit_try(x, w, n, fit_steps(first, step, b), kind, vf_set1(m), &levels);
         const vf qq = vf_max(s.qq, vf_set1(1e-30f)), wqq = vf_mul(w1, qq);
         const vf determinant = vf_max(vf_sub(wqq, vf_mul(s.q, s.q)), vf_mul(wqq, vf_set1(1e-6f)));
         const vf solved = vf_div(vf_sub(vf_mul(s.qq, x1), vf_mul(s.q, s.xq)), determinant);
@@ -176,16 +193,19 @@ static pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool
     float gain = best.m * (2 * g.x - best.m * g.w), step = search->step;
     if (inverse == 0) best.m = 0;
     if (inverse != 0)
-        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step, 0, search->tries);
+        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step, FIT_MIN_ZERO, 0,
+                      search->tries);
     /* Where one weight is far above all others, these share a few of the lowest levels, and where the first one lies
-     * decides: try it above the least weight, too. The range of 1 is compared with the standard deviation. */
-    const bool lone = g.w > 24 * (g.xx - g.x * g.x / g.w);
+     * decides: try it above the least weight, too. The range of 1 is compared with the standard deviation. Blocks with
+     * mins of either sign, the quick types, gain less by it and ask for more. */
+    const bool lone = g.w > (signs ? 40 : 24) * (g.xx - g.x * g.x / g.w);
     for (int k = 1; k <= 4 && lone && inverse != 0; k++)
-        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step,
+        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step, FIT_MIN,
                       (float)k / (4 * hi), search->tries);
     for (int r = 0; r < search->rounds && best.d > 0; r++, step /= FIT_NEAR / 2) {
         const float centre = 1 / best.d, near = centre * step / (FIT_NEAR / 2);
-        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, centre - near * FIT_NEAR / 2, near, best.m, FIT_NEAR);
+        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, centre - near * FIT_NEAR / 2, near, FIT_MIN, best.m,
+                      FIT_NEAR);
     }
     best.d *= range;
     best.m = least + range * best.m;
@@ -222,7 +242,7 @@ FIT_INLINE vf fit_group_gain(const pe_groups *g, const pe_levels *levels, size_t
         vf_div(vf_set1(1), vf_max(magnitude, vf_set1(1e-30f))); /* 0 for a sub-scale of 0; else wanted's sign */
     inverse = vf_zero_below(inverse, magnitude, 1e-30f);
     inverse = vf_sub(vf_zero_below(vf_add(inverse, inverse), wanted, 0), inverse);
-    const fit_lanes s = fit_try(x, w, g->size, inverse, vf_set1(min), levels);
+    const fit_lanes s = fit_try(x, w, g->size, inverse, FIT_MIN, vf_set1(min), levels);
     vf xq = s.xq, qq = s.qq, constant = zero;
     if (g->mins) { /* min = (x - d q) / w, if that is at most 0: then what is left of the sums */
         const fit_totals total = fit_total(x, w, g->size);
@@ -277,7 +297,13 @@ FIT_INLINE float fit_levels_of(uint8_t *out, const float *x, size_t n, float d, 
         error = vf_fma(off, off, error);
         int16_t lanes[PE_VF];
         vf_store_s16(lanes, index);
-        for (int l = 0; l < PE_VF; l++) out[i + (size_t)l] = (uint8_t)lanes[l];
+        for (int l = 0; l < PE_VF; l += 4) { /* four at a time, the lower halves moved together */
+            uint64_t four;
+            memcpy(&four, lanes + l, sizeof four);
+            four = (four | four >> 8) & 0x0000ffff0000ffff;
+            const uint32_t bytes = (uint32_t)(four | four >> 16);
+            memcpy(out + i + l, &bytes, sizeof bytes);
+        }
     }
     return vf_hsum(error);
 }
