@@ -188,7 +188,10 @@ class GgufFile:
         self._data = np.frombuffer(self._map, np.uint8)
         cursor = _Cursor(self._map, str(self.path))
         if self._map[:4] != b"GGUF":
-            raise ModelFileError(f"{self.path}: no GGUF file: it begins with {bytes(self._map[:4])!r}")
+            raise ModelFileError(
+                f"{self.path}: no GGUF file: it begins with {bytes(self._map[:4])!r}; of files of Nano and "
+                "llama2.c `pyedge convert` makes one"
+            )
         cursor.at = 4
         self.version = cursor.number("I")
         if self.version not in (2, 3):

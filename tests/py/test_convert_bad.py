@@ -195,6 +195,24 @@ INDEX_CASES: dict[str, tuple[Callable[[pathlib.Path], None], str]] = {
         "tensor 'x' is missing, which the index says is there",
     ),
     "nothing": (index(lambda names: names.clear()), "weight_map"),
+    "nested without end": (
+        lambda path: (path / "model.safetensors.index.json").write_bytes(NESTED),
+        "lists within lists",
+    ),
+    "one tensor in two places": (
+        lambda path: (path / "model.safetensors.index.json").write_bytes(
+            b'{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'
+        ),
+        "'a' is there twice",
+    ),
+    "path with a null byte": (
+        index(lambda names: names.update({Q: "model\0.safetensors"})),
+        "that the index names is missing",
+    ),
+    "a folder in place of a shard": (
+        index(lambda names: names.update({Q: "."})),
+        "no file of this folder",
+    ),
     "tensor in two shards": (
         lambda path: (path / "model-00002-of-00002.safetensors").write_bytes(
             (path / "model-00001-of-00002.safetensors").read_bytes()
@@ -264,6 +282,19 @@ class _Full:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+def test_interrupt_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = hfmake.llama().write(tmp_path / "model")
+
+    def interrupted(*arguments: Any) -> Any:
+        assert [path.name for path in tmp_path.iterdir() if path.name != "model"], "the work has begun"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyedge.convert.folder.read_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "out.gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_full_disk(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
