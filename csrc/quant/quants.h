@@ -41,6 +41,7 @@
 #include "quant/iq4_xs.h"
 #include "quant/mxfp4.h"
 #include "quant/nano_q4k.h"
+#include "quant/nvfp4.h"
 #include "quant/q1_0.h"
 #include "quant/q2_0.h"
 #include "quant/q2_k.h"

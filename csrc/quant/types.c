@@ -36,7 +36,7 @@ static const char known_names[] =
 static const struct {
     int number;
     const char *name;
-} foreign_types[] = {{9, "Q8_1"}, {40, "NVFP4"}};
+} foreign_types[] = {{9, "Q8_1"}};
 
 const pe_quant_type *pe_quant_find(int number) {
     for (size_t i = 0; i < N_TYPES; i++)

@@ -113,6 +113,8 @@ def put_scales(library: CLibrary, row: QuantType, raw: Bytes, draw: Callable[[],
             raw[:, at : at + size] = draw().astype(f"<f{size}")[:, None].view(np.uint8)
         elif name == "e":  # of MXFP4: a power of two, whose sign is lost
             raw[:, at] = 128 + np.rint(np.log2(np.maximum(np.abs(draw()), 2.0**-14)))
+    if row.name == "NVFP4":  # scales that are integers of one power of two: exponents 4 to 8
+        raw[:, :4] = (4 + raw[:, :4] % 5) << 3 | raw[:, :4] >> 5
     if row.name == "IQ1_M":  # a nibble of a half in each word of scales
         nibbles = draw().astype("<f2").view("<u2")[:, None] >> np.array([0, 4, 8, 12], np.uint16) & 15
         raw[:, 49::2] = raw[:, 49::2] & 15 | nibbles.astype(np.uint8) << 4

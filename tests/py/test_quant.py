@@ -25,7 +25,7 @@ INTS = [row[1] for row in ROWS if row[5] == "INT"]
 LARGEST = {row[1]: int(row[7]) for row in ROWS}
 REQUIRED = [
     *("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64"),
-    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q1_0", "Q2_0", "MXFP4"),
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q1_0", "Q2_0", "MXFP4", "NVFP4"),
     *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "TQ1_0", "TQ2_0"),
     *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
 ]
@@ -40,7 +40,8 @@ HALVES = {
     "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
     "IQ1_S": (0,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
     "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,), "Q1_0": (0,), "Q2_0": (0,),
-    "Q8_K": (), "Q8_F": (), "NANO_Q4K": (), "IQ1_M": (), "MXFP4": (),  # scaled in another way: see set_halves
+    # scaled in another way: see set_halves
+    "Q8_K": (), "Q8_F": (), "NANO_Q4K": (), "IQ1_M": (), "MXFP4": (), "NVFP4": (),
 }  # fmt: skip
 FLOAT_SCALES = {"Q8_K": (0,), "Q8_F": (0,), "NANO_Q4K": (12, 16)}
 
@@ -125,6 +126,8 @@ def set_halves(name: str, raw: Bytes, *values: float) -> None:
         raw[..., at : at + 4] = np.frombuffer(np.array(0.75, "<f4").tobytes(), np.uint8)
     if name == "MXFP4":
         raw[..., 0] = 127
+    if name == "NVFP4":
+        raw[..., :4] = 7 << 3
     if name == "IQ1_M":  # the half 0x3a00, a nibble in each word
         raw[..., 49:56:2] = raw[..., 49:56:2] & 15 | np.array([0x00, 0x00, 0xA0, 0x30], np.uint8)
 
@@ -136,7 +139,7 @@ def assert_same_bits(got: Floats, expected: Floats) -> None:
 # ---- decode against references -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted({*INTS, "BF16"} - {"Q8_K", *FOREIGN}))
+@pytest.mark.parametrize("name", sorted({*INTS, "BF16"} - {"Q8_K", "NVFP4", *FOREIGN}))
 def test_decode_matches_references(lib: Any, refs: pathlib.Path, name: str) -> None:
     with np.load(refs / "dequant" / "dequant.npz") as data:
         for kind in ("q", "r"):
@@ -252,7 +255,8 @@ def test_every_bit_of_a_block_counts(lib: Any, name: str) -> None:
     size = BLOCK[name][1]
     if name == "Q8_K":
         size -= 32  # the sums of its integers say nothing new
-    first = 12 if name == "NANO_Q4K" else 0  # its head says what every block says
+    # What the head says every block says, and all pairs of scales are in another test.
+    first = {"NANO_Q4K": 12, "NVFP4": 4}.get(name, 0)
     bits = np.arange(first * 8, size * 8)
     counts = np.zeros(bits.size, bool)
     for seed in range(16):
@@ -275,7 +279,24 @@ def test_unpack_equals_decode(lib: Any, name: str) -> None:
     the addition of the min rounds."""
     for seed in range(4):
         raw = random_blocks(name, 256, seed)
+        if name == "NVFP4":  # see the next test: exponents 4 to 8
+            raw[:, :4] = (4 + raw[:, :4] % 5) << 3 | raw[:, :4] >> 5
         np.testing.assert_array_equal(unpack(lib, name, raw), decode(lib, name, raw))
+
+
+def test_far_scales_of_nvfp4(lib: Any) -> None:
+    """Its two scales for 32 weights become integers of one power of two: the larger one is exact, the smaller
+    one off by at most 1/480 of it."""
+    codes = np.arange(256, dtype=np.uint8)
+    raw = np.random.default_rng(5).integers(0, 256, (1 << 15, 36), np.uint8)
+    raw[:, :4] = np.stack(np.meshgrid(codes, codes), axis=-1).reshape(-1, 4)
+    exact, found = (f(lib, "NVFP4", raw).reshape(-1, 2, 16) for f in (decode, unpack))
+    scales = decode(lib, "NVFP4", np.where(np.arange(36) < 4, raw, 0x22).astype(np.uint8)).reshape(-1, 2, 16)
+    scales = scales[:, :, 0]  # times 1
+    large = scales.max(axis=1)
+    off = np.abs(found - exact).max(axis=2) / 12
+    assert (off <= large[:, None] / 480).all()
+    np.testing.assert_array_equal(found[scales == large[:, None]], exact[scales == large[:, None]])
 
 
 @pytest.mark.parametrize("name", INTS)
@@ -390,7 +411,7 @@ def test_row_size(lib: Any, name: str) -> None:
 def test_row_size_of_types_that_are_not_here(lib: Any) -> None:
     for number in (-1, 4, 99, 2**31 - 1, -(2**31)):
         assert row_size(lib, number, 32) == f"type {number} is unknown; known are " + ", ".join(NUMBER)
-    assert row_size(lib, 40, 64) == "type 40 (NVFP4) is not supported; supported are " + ", ".join(NUMBER)
+    assert row_size(lib, 9, 64) == "type 9 (Q8_1) is not supported; supported are " + ", ".join(NUMBER)
 
 
 def test_foreign_names_are_those_of_ggml(lib: Any) -> None:
