@@ -5,6 +5,9 @@
 /* Inlined whatever the compiler thinks of their size, so that the kind of levels is known in the loops. */
 #define FIT_INLINE static inline __attribute__((always_inline))
 
+/* What is called from several places, and is large. */
+#define FIT_ONCE static __attribute__((noinline))
+
 enum { FIT_MAX = 256, FIT_NEAR = 16 };
 
 /* To whole numbers, ties to even, for magnitudes below 2^22: as quick as vf_round where that is one instruction, and
@@ -128,8 +131,17 @@ FIT_INLINE void fit_scale_pass(pe_line *best, float *gain, const float *x, const
     }
 }
 
-FIT_INLINE pe_line fit_scale_of(const float *x, const float *w, size_t n, const pe_levels *levels,
-                                const pe_search *search) {
+/* Once for whole numbers, once for tables: the choice is made outside of the loops. */
+FIT_ONCE void fit_scale_search(pe_line *best, float *gain, const float *x, const float *w, size_t n,
+                               const pe_levels *levels, float first, float step, int tries) {
+    const pe_levels whole = {.lo = levels->lo, .hi = levels->hi};
+    if (levels->values)
+        fit_scale_pass(best, gain, x, w, n, levels, first, step, tries);
+    else
+        fit_scale_pass(best, gain, x, w, n, &whole, first, step, tries);
+}
+
+static pe_line fit_scale(const float *x, const float *w, size_t n, const pe_levels *levels, const pe_search *search) {
     float least, most, scaled[FIT_MAX], gain = 0;
     fit_range(x, n, &least, &most);
     const float extreme = -least > most ? least : most, end = -levels->lo > levels->hi ? levels->lo : levels->hi;
@@ -137,26 +149,19 @@ FIT_INLINE pe_line fit_scale_of(const float *x, const float *w, size_t n, const 
     pe_line best = {0};
     if (inverse == 0) return best;
     fit_rescale(scaled, x, n, 0, inverse);
-    fit_scale_pass(&best, &gain, scaled, w, n, levels, end * (1 + search->first), end * search->step, search->tries);
+    fit_scale_search(&best, &gain, scaled, w, n, levels, end * (1 + search->first), end * search->step, search->tries);
     if (search->both) {
         const float other = end < 0 ? levels->hi : levels->lo;
-        fit_scale_pass(&best, &gain, scaled, w, n, levels, other * (1 + search->first), other * search->step,
-                       search->tries);
+        fit_scale_search(&best, &gain, scaled, w, n, levels, other * (1 + search->first), other * search->step,
+                         search->tries);
     }
     float step = search->step;
     for (int r = 0; r < search->rounds && best.d != 0; r++, step /= FIT_NEAR / 2) {
         const float centre = 1 / best.d, near = centre * step / (FIT_NEAR / 2);
-        fit_scale_pass(&best, &gain, scaled, w, n, levels, centre - near * FIT_NEAR / 2, near, FIT_NEAR);
+        fit_scale_search(&best, &gain, scaled, w, n, levels, centre - near * FIT_NEAR / 2, near, FIT_NEAR);
     }
     best.d *= extreme;
     return best;
-}
-
-/* Once for whole numbers, once for tables: the choice is made outside of the loops. */
-static pe_line fit_scale(const float *x, const float *w, size_t n, const pe_levels *levels, const pe_search *search) {
-    if (levels->values) return fit_scale_of(x, w, n, levels, search);
-    const pe_levels whole = {.lo = levels->lo, .hi = levels->hi};
-    return fit_scale_of(x, w, n, &whole, search);
 }
 
 /* ---- x = d * q + m ---------------------------------------------------------------------------------------------- */
@@ -180,6 +185,12 @@ FIT_INLINE void fit_line_pass(pe_line *best, float *gain, const float *x, const 
     }
 }
 
+/* The passes with a min, which are few. */
+FIT_ONCE void fit_line_again(pe_line *best, float *gain, const float *x, const float *w, size_t n, fit_totals g,
+                             float m_max, float hi, float first, float step, float m, int tries) {
+    fit_line_pass(best, gain, x, w, n, g, m_max, hi, first, step, FIT_MIN, m, tries);
+}
+
 static pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool signs, const pe_search *search) {
     float least, most, scaled[FIT_MAX];
     fit_range(x, n, &least, &most);
@@ -200,12 +211,11 @@ static pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool
      * mins of either sign, the quick types, gain less by it and ask for more. */
     const bool lone = g.w > (signs ? 40 : 24) * (g.xx - g.x * g.x / g.w);
     for (int k = 1; k <= 4 && lone && inverse != 0; k++)
-        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step, FIT_MIN,
-                      (float)k / (4 * hi), search->tries);
+        fit_line_again(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step,
+                       (float)k / (4 * hi), search->tries);
     for (int r = 0; r < search->rounds && best.d > 0; r++, step /= FIT_NEAR / 2) {
         const float centre = 1 / best.d, near = centre * step / (FIT_NEAR / 2);
-        fit_line_pass(&best, &gain, scaled, w, n, g, m_max, hi, centre - near * FIT_NEAR / 2, near, FIT_MIN, best.m,
-                      FIT_NEAR);
+        fit_line_again(&best, &gain, scaled, w, n, g, m_max, hi, centre - near * FIT_NEAR / 2, near, best.m, FIT_NEAR);
     }
     best.d *= range;
     best.m = least + range * best.m;
