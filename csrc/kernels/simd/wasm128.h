@@ -163,7 +163,7 @@ PE_VQ_INLINE void vq_store(int16_t *p, vq a) {
 /* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 8 };
-#define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q6_K ? 4 : (slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
+#define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q6_K ? 4 : (slot) == PE_SLOT_Q4_K ? 2 : 1)
 #define PE_UNROLL_STEPS         _Pragma("GCC unroll 2") /* of the innermost loop of gemm */
 
 typedef v128_t vi; /* partial int32 sums of one row */

@@ -5,8 +5,7 @@
 /* Types with a gemv of their own. */
 PE_INLINE bool is_frequent(int slot) {
     return slot == PE_SLOT_Q4_0 || slot == PE_SLOT_Q4_1 || slot == PE_SLOT_Q5_0 || slot == PE_SLOT_Q8_0 ||
-           slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q5_K || slot == PE_SLOT_Q6_K || slot == PE_SLOT_IQ4_NL ||
-           slot == PE_SLOT_Q5_1;
+           slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q5_K || slot == PE_SLOT_Q6_K;
 }
 
 /* Groups of PE_ROWS rows in blocks of one group that begin with scale and minimum as halves, or row by row. */
