@@ -368,13 +368,13 @@ class Model:
         return float(np.exp(total / count))
 
     def embed(
-        self, text: str | bytes | Iterable[int], *, normalize: bool = True, lora: Lora = None
+        self, text: str | bytes | Iterable[int], *, normalize: bool = False, lora: Lora = None
     ) -> NDArray[np.float32]:
         """One vector [n_embd] for a text or for ids: the last hidden states, pooled as the file says (their
         mean, the first, or the last), else their mean. A file that asks for no pooling gives them all,
         [n_ids, n_embd].
 
-        normalize   make vectors one long, so that their products are cosines
+        normalize   make vectors one long, so that their products are cosines; else they are as they come
         """
         numpy_ = numpy()
         ids = self.tokenize(text) if isinstance(text, str | bytes) else listed(text)

@@ -187,14 +187,14 @@ def test_embeddings(tmp_path: pathlib.Path, name: str, pooling: int | None) -> N
     path.write_bytes(changed(name, {} if pooling is None else {"pooling_type": gm.u32(pooling)}))
     with np.load(GOLDEN) as golden, pyedge.Model(path, kv_type="f32") as model:
         mean, first, last = golden[f"{name} pooled"]
-        found = model.embed(ids)
+        found = model.embed(ids, normalize=True)
         assert found.dtype == np.float32
         if pooling == 0:
             assert found.shape == (len(ids), am.EMBD)
             assert np.abs(found[[0, -1]] - [first, last]).max() < 1e-5
         else:
             assert np.abs(found - {2: first, 3: last}.get(pooling or 1, mean)).max() < 1e-5
-        plain = model.embed(ids, normalize=False)
+        plain = model.embed(ids)
         length = np.linalg.norm(plain, axis=-1, keepdims=True)
         assert np.abs(length - 1).max() > 0.01 and np.abs(plain / length - found).max() < 1e-6
         text = "and the and"

@@ -319,8 +319,7 @@ export class Engine {
       const sum = new Float64Array(n);
       const taken = pooling === 2 ? rows.subarray(0, n) : pooling === 3 ? rows.subarray(-n) : rows;
       taken.forEach((value, i) => (sum[i % n] = (sum[i % n] as number) + value));
-      const length = Math.hypot(...sum) || 1;
-      return Float32Array.from(sum, (value) => value / length);
+      return Float32Array.from(sum, (value) => (value * n) / taken.length);
     } finally {
       core.rewind(session, 0);
     }

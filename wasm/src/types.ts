@@ -288,7 +288,7 @@ export interface Model {
   tokenBytes(id: number): Promise<Uint8Array>;
   /** Logits [vocabSize] after the last of the ids. The session is left empty. */
   logits(ids: readonly number[]): Promise<Float32Array>;
-  /** One vector [embeddingSize], one long, pooled as the file says, else the mean. The session is left empty. */
+  /** One vector [embeddingSize], pooled as the file says, else the mean. The session is left empty. */
   embed(text: string): Promise<Float32Array>;
 
   /** Read an adapter (GGUF, PEFT safetensors with its adapter_config.json beside it, Nano plugin) under a name. */
