@@ -9,9 +9,10 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import ggufmake as gm
 import pytest
@@ -107,6 +108,56 @@ def test_what_would_fit_is_told_and_fits(smollm2: pathlib.Path) -> None:
         pyedge.Model(smollm2, context=8192, memory_limit=4096) as model,
     ):
         model.session()
+
+
+ANSWER = """
+import sys
+import pyedge
+print(pyedge.Model(sys.argv[1], context=256).generate("The sky is", max_tokens=8, temperature=0).text)
+"""
+
+
+@pytest.fixture
+def memory_group() -> Iterator[tuple[pathlib.Path, str, str]]:
+    """A control group, the file of its limit and the file of what it used at most."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    for base, limit, used in (
+        (root, "memory.max", "memory.peak"),
+        (root / "memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"),
+    ):
+        group = base / f"pyedge-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists() and (group / used).exists():
+                yield group, limit, used
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("no control group with a limit on memory can be made here")
+
+
+def test_a_file_larger_than_the_memory(
+    smollm2: pathlib.Path, tmp_path: pathlib.Path, memory_group: tuple[pathlib.Path, str, str]
+) -> None:
+    """Its pages come and go: the same answer, later."""
+    group, limit, used = memory_group
+    most = 64 * MIB
+    model = tmp_path / "model.gguf"
+    shutil.copyfile(smollm2, model)
+    assert model.stat().st_size > most
+    with model.open("rb+") as file:  # pages that are there already would be counted to this process
+        os.fsync(file)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    (group / limit).write_text(str(most))
+    found = python(
+        ANSWER, model, limits=lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None
+    )
+    if int((group / used).read_text()) < 0.9 * most:
+        pytest.skip("the file's pages could not be dropped before the run")
+    assert found == python(ANSWER, model)
 
 
 def test_little_address_space_is_a_sentence(smollm2: pathlib.Path) -> None:
