@@ -235,6 +235,6 @@ def test_no_proc_no_sys_no_dev(native: Native, plain: pathlib.Path, tmp_path: pa
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("generate", "Hello", "--raw", "-n", "4")
+    assert run("generate", "Hello", "--raw", "-n", "4", "--temp", "0")
     (row,) = json.loads(run("bench", "-p", "0", "-n", "2", "-r", "1", "-o", "json"))
     assert row["cpu_info"] == row["machine"] and row["temp_after_c"] is None and row["peak_rss_bytes"] > 0

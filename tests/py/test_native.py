@@ -180,7 +180,7 @@ def test_other_templates_are_refused(native: Native, tmp_path: pathlib.Path, nam
     path = tiny(tmp_path / "tiny.gguf", UNKNOWN[name])
     done = native("generate", "Hello", "-m", path, status=1)
     assert "no family" in done.stderr and "--raw" in done.stderr and done.stdout == ""
-    assert native("generate", "Hello", "-m", path, "--raw", "-n", 2).stdout
+    assert native("generate", "Hello", "-m", path, "--raw", "-n", 2, "--temp", 0).stdout
 
 
 @pytest.mark.parametrize(
