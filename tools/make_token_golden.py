@@ -4,23 +4,25 @@
 
 Each MODEL is a GGUF file, a vocabulary without tensors being enough; LLAMA_TOKENIZE is llama.cpp's program of
 that name. Needs the packages `gguf`, `tokenizers` and `sentencepiece` (with `protobuf`). The texts are rules,
-so that the file stays small: see `text_of`. Of the ids, their number and the SHA-256 of them as little-endian
-int32 are kept, for each engine that was asked; engines that differ from each other are shown.
+so that the file stays small: see tests/py/token_rules.py. Of the ids, their number and the SHA-256 of them as
+little-endian int32 are kept, for each engine that was asked; engines that differ from each other are shown.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
-import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "py"))
+
+from token_rules import summary, text_of  # noqa: E402
+
 GOLDEN = ROOT / "tests" / "golden" / "tokens.json"
 
 # Name: pieces, one after the other, each repeated; or a range of characters, drawn by a small generator.
@@ -49,25 +51,6 @@ TEXTS: dict[str, list[list[Any]]] = {
     "marks": [["e\u0301\u0302\u0303", 1_000], ["Z\u0351\u0364\u0313a\u0328", 500]],
     "rare planes": [[0x10000, 0x100FA, 300], [0x20000, 0x2A6DF, 1_500], ["\U0010fffd\U000e0067", 50]],
 }
-
-
-def text_of(rule: Sequence[Sequence[Any]]) -> str:
-    """[piece, times] or [first, last, n]: n characters of a range, drawn by x = 1664525 x + 1013904223."""
-    parts: list[str] = []
-    for part in rule:
-        if isinstance(part[0], str):
-            parts.append(part[0] * part[1])
-            continue
-        first, last, n = part
-        state = first
-        for _ in range(n):
-            state = (1664525 * state + 1013904223) % 2**32
-            parts.append(chr(first + (state >> 8) % (last - first + 1)))
-    return "".join(parts)
-
-
-def summary(ids: Sequence[int]) -> list[Any]:
-    return [len(ids), hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest()]
 
 
 Encode = Callable[[str], list[int]]

@@ -11,6 +11,7 @@ import ggufmake
 import hfmake
 import numpy as np
 import pytest
+from arch_folders import GPT2
 from test_cli import run, succeed
 
 import pyedge
@@ -134,17 +135,7 @@ GEMMA_NAMES = {
 REF_NAMES = {
     "gemma3": GEMMA_NAMES,
     "phi3": {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
-    "gpt2": {
-        "token_embd": "transformer.wte",
-        "position_embd": "transformer.wpe",
-        "output_norm": "transformer.ln_f",
-        "attn_norm": "ln_1",
-        "ffn_norm": "ln_2",
-        "attn_qkv": "attn.c_attn",
-        "attn_output": "attn.c_proj",
-        "ffn_up": "mlp.c_fc",
-        "ffn_down": "mlp.c_proj",
-    },
+    "gpt2": GPT2,
 }
 HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 import random
-import struct
 from typing import Any
 
 import pytest
 from plain_tokenizers import PlainBpe, PlainSpm
 from test_pretokenize import FIRST
+from token_rules import summary, text_of
 from vocabs import ALPHABET, HEADERS, OK, Tokenizer, bpe, read_vocab, spm
 
 import pyedge
@@ -118,21 +117,6 @@ def test_broken_bytes_with_gemma3(lib: Any, gemma3: pathlib.Path) -> None:
 # ---- against other engines ---------------------------------------------------------------------------------
 
 
-def text_of(rule: list[list[Any]]) -> str:
-    """As in tools/make_token_golden.py."""
-    parts: list[str] = []
-    for part in rule:
-        if isinstance(part[0], str):
-            parts.append(part[0] * part[1])
-            continue
-        first, last, n = part
-        state = first
-        for _ in range(n):
-            state = (1664525 * state + 1013904223) % 2**32
-            parts.append(chr(first + (state >> 8) % (last - first + 1)))
-    return "".join(parts)
-
-
 def check_golden(tokenizer: Tokenizer, name: str) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     rows = golden["ids"][name]
@@ -140,7 +124,7 @@ def check_golden(tokenizer: Tokenizer, name: str) -> None:
     for title, expected in rows.items():
         text = text_of(golden["texts"][title]).encode()
         ids = tokenizer.encode(text)
-        found = [len(ids), hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest()]
+        found = summary(ids)
         assert set(expected) >= {"llama.cpp"}
         for engine, value in expected.items():
             assert found == value, (title, engine)
