@@ -27,7 +27,7 @@ function host() {
     if (name === "/") return response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end("<!doctype html><title>host</title>");
     const lora = /^\/lora\/(\w+)\/([\w.]+)$/.exec(name);
     const tiny = (references?.tiny ?? []).find((one) => name === `/${one.name}.gguf`);
-    const file = /^\/model.*\.gguf$/.test(name) ? native.model : lora ? resolve(references.adapters.sources[lora[1]], "..", lora[2]) : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : resolve(root, `wasm${name}`);
+    const file = /^\/model.*\.gguf$/.test(name) ? native.model : lora ? resolve(references.adapters.sources[lora[1]], "..", lora[2]) : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : name === "/isolate.js" ? resolve(root, "wasm/dist/isolate.js") : resolve(root, `wasm${name}`);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404, headers).end();
     const bytes = readFileSync(file);
     const first = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
@@ -229,19 +229,6 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
     }, undefined, [/404/]);
   });
 
-  it("goes on without storage", async () => {
-    await within("/", async () => {
-      const warnings = [];
-      const { getDirectory } = StorageManager.prototype;
-      const model = await PyEdge.load(new URL("model-other.gguf", location.href), { onWarning: (text) => warnings.push(text) });
-      same.check("warnings", [warnings, typeof getDirectory], [[], "function"]);
-      await model.close();
-      const second = await PyEdge.load(new URL("model-other.gguf", location.href), { cache: false });
-      same.check("not asked", second.info.fromCache, false);
-      await second.close();
-    });
-  });
-
   it("gives the memory back", async () => {
     const { context, page } = await visit(browser, `${site.url}/`);
     const session = await browser.newBrowserCDPSession();
@@ -296,15 +283,23 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
     });
   });
 
-  it("is isolated by the service worker where the host cannot", async () => {
-    const { context, page } = await visit(browser, `${site.url}/plain/`);
+  it("is isolated by its service worker where the host cannot", async () => {
+    const { context, page, complaints } = await visit(browser, `${site.url}/plain/`);
     assert.equal(await page.evaluate(() => crossOriginIsolated), false);
-    await page.evaluate(async () => {
-      const { isolate } = await import(new URL("dist/isolate.js", location.href).href);
-      const registered = navigator.serviceWorker.register(new URL("dist/isolate.js", location.href), { type: "module" });
-      await registered;
-      void isolate;
+    const isolate = () => import(new URL("isolate.js", location.href).href).then(({ isolate }) => isolate("./isolate.js"));
+    const loaded = page.waitForEvent("load");
+    await page.evaluate(isolate).catch(() => undefined); // does not return: the page is loaded once more
+    await loaded;
+    assert.equal(await page.evaluate(() => crossOriginIsolated), true);
+    assert.equal(await page.evaluate(isolate), true);
+    const info = await page.evaluate(async () => {
+      const { PyEdge } = await import(new URL("dist/index.js", location.href).href);
+      const model = await PyEdge.load(new URL("model.gguf", location.href), { threads: 2, cache: false });
+      await model.close();
+      return model.info;
     });
+    assert.deepEqual([info.threads, info.module.endsWith("-threads")], [2, true]);
+    assert.deepEqual(complaints, []);
     await context.close();
   });
 });

@@ -25,8 +25,6 @@ const gguf = (text, size) => Buffer.concat([Buffer.from(text), Buffer.alloc(size
 export const files = {
   "a.gguf": gguf("GGUF model a", 400_000),
   "b.gguf": gguf("GGUF model b", 300_000),
-  "cut.gguf": Buffer.from("GGUF"),
-  "nothing.gguf": gguf("<html>Not found</html>", 2000),
   "neko.gguf": Buffer.from("GGUF adapter neko"),
   "other.gguf": Buffer.from("GGUF lora of another base"),
   "models.json": Buffer.from(
@@ -34,9 +32,6 @@ export const files = {
       models: [
         { name: "Alpha", url: "a.gguf", bytes: 400_012, about: { en: "The first.", zh: "第一个。" } },
         { name: "Beta", url: "b.gguf" },
-        { name: "Cut", url: "cut.gguf" },
-        { name: "Nothing", url: "nothing.gguf" },
-        { name: "Missing", url: "missing.gguf" },
       ],
       adapters: [
         { name: "neko", url: "neko.gguf" },
@@ -107,13 +102,14 @@ export async function answered(page) {
   return (await page.locator(".turn.assistant").last().locator(".prose, .tokens").first().innerText()).trim();
 }
 
-/** Drops files as a hand would: [name, content] each. */
+/** Drops files as a hand would: [name, content] each, a text or a Buffer. */
 export async function drop(page, ...contents) {
+  const list = contents.map(([name, content]) => [name, Buffer.from(content).toString("base64")]);
   const transfer = await page.evaluateHandle((list) => {
     const data = new DataTransfer();
-    for (const [name, text] of list) data.items.add(new File([text], name));
+    for (const [name, bytes] of list) data.items.add(new File([Uint8Array.from(atob(bytes), (byte) => byte.charCodeAt(0))], name));
     return data;
-  }, contents);
+  }, list);
   await page.dispatchEvent("body", "dragenter", { dataTransfer: transfer });
   await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
 }

@@ -3,7 +3,7 @@
  * Calls into the module do not return before they are done, and messages are only heard between them. So long prompts
  * are evaluated in pieces, and between two tokens the engine takes a breath. Where memory is shared, an abort needs no
  * message: the client sets a word that the core looks at before every layer. */
-import { AdapterError, ContextOverflowError, UnsupportedError } from "./errors.js";
+import { AdapterError, ContextOverflowError, PyEdgeError, UnsupportedError } from "./errors.js";
 import { Cancelled, Core, LARGEST_MODEL, TOKEN_CONTROL, TOKEN_END } from "./core.js";
 import type { ModelFields, Pointer } from "./core.js";
 import type { Call, Prompt, Results, WireGenerate, WireLora, WirePart } from "./protocol.js";
@@ -35,6 +35,22 @@ export const breathe: () => Promise<void> = (() => {
       channel.port2.postMessage(null);
     });
 })();
+
+/** The file's name without its folder; of bytes, none. */
+function shortName(part: WirePart | undefined): string {
+  if (typeof part === "string") return part.split(/[?#]/)[0]?.split("/").pop() ?? "";
+  return (part as Partial<File> | undefined)?.name ?? "";
+}
+
+/** Say in an error which file it is about. */
+function naming<T>(fileName: string, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (error instanceof PyEdgeError && fileName) error.message = `${fileName}: ${error.message}`;
+    throw error;
+  }
+}
 
 /** A block of the module's memory that files are read into. */
 class Room implements Target {
@@ -91,7 +107,10 @@ export class Engine {
     await breathe();
     loading.signal.throwIfAborted();
     const before = performance.now();
-    const model = core.openModel(loaded.parts.map((part) => ({ at: room.at + part.offset, size: part.size })));
+    const fileName = shortName(call.parts[0]);
+    const model = naming(fileName, () =>
+      core.openModel(loaded.parts.map((part) => ({ at: room.at + part.offset, size: part.size }))),
+    );
     const fields = core.modelFields(model);
     const interrupt = core.alloc(8);
     core.bytes(interrupt, 8).fill(0);
@@ -99,11 +118,6 @@ export class Engine {
     const session = core.createSession(model, context, call.threads, call.kvF32, interrupt);
     const openMs = performance.now() - before;
     const shared = typeof SharedArrayBuffer === "function" && core.memory.buffer instanceof SharedArrayBuffer;
-    const first = call.parts[0];
-    const fileName =
-      typeof first === "string"
-        ? (first.split(/[?#]/)[0]?.split("/").pop() ?? "")
-        : ((first as Partial<File> | undefined)?.name ?? "");
     const engine = new Engine(core, model, session, fields, call.threads, interrupt, fileName, openMs, shared);
     return {
       engine,
@@ -362,7 +376,7 @@ export class Engine {
         const read = await readAll(config, configRoom, { ...call.fetch, sha256: null }, loading);
         text = configRoom.view(0, read.parts[0]?.size ?? 0).slice();
       }
-      const handle = core.openAdapter(this.model, room.at, size, text);
+      const handle = naming(shortName(first), () => core.openAdapter(this.model, room.at, size, text));
       const info: LoraInfo = { name: call.name, scale: 0, ...core.adapterInfo(handle) };
       this.adapters.set(call.name, { handle, info });
       if (call.scale) this.setLora({ ...this.attachedNow(), [call.name]: call.scale });

@@ -2,6 +2,7 @@
 import type { WireFetch, WireGenerate, WireLora, WirePart } from "./protocol.js";
 import type { FetchOptions, GenerateOptions, LoraSet, Message, Source } from "./types.js";
 import { isNode } from "./features.js";
+import { splitNames } from "./split.js";
 
 const MAX_INT = 2 ** 31 - 1;
 
@@ -133,19 +134,8 @@ export function checkFetch(options: FetchOptions): WireFetch {
   return { cache: options.cache ?? true, sha256, headers: { ...options.headers } };
 }
 
-const SPLIT = /^(.*-)(\d{5})-of-(\d{5})(\.gguf)([?#].*)?$/;
-
-/** The URLs of all parts, where the first one's name tells how many there are. */
-function splitNames(first: string): string[] {
-  const match = SPLIT.exec(first);
-  const count = Number(match?.[3] ?? 1);
-  if (!match || Number(match[2]) !== 1 || count < 2 || count > 1000) return [first];
-  const five = (n: number): string => String(n).padStart(5, "0");
-  return Array.from({ length: count }, (_, i) => `${match[1]}${five(i + 1)}-of-${match[3]}${match[4]}${match[5] ?? ""}`);
-}
-
 function partOf(source: unknown): WirePart {
-  if (source instanceof URL) return isNode() && source.protocol === "file:" ? source.href : source.href;
+  if (source instanceof URL) return source.href;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (typeof source === "string") {
     if (!source) throw new TypeError("the address of the file is empty");

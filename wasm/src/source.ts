@@ -33,9 +33,12 @@ export interface Loaded {
 }
 
 const PIECE = 16 << 20;
-const ATTEMPTS = 6;
+const ATTEMPTS = 6; // that bring nothing new, with growing pauses: half a minute
+const ATTEMPTS_ANEW = 3; // where each begins from the first byte
 const ALIGN = 64;
 const GROW = 32 << 20; // where the server does not tell how long a file is
+
+const NOT_KEPT = "this browser's storage is full or refused, so the file will be fetched again next time";
 
 const isUrl = (part: WirePart): part is string => typeof part === "string" && /^[a-z][a-z0-9+.-]+:/i.test(part);
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
@@ -261,25 +264,30 @@ class Reader {
     let hash = begun?.hash ?? new Sha256();
     let writer: store.Writer | null = null;
     let total: number | null = null;
+    let ranges = true;
     try {
       for (let attempt = 0; ; attempt++) {
         const before = this.current.size;
         try {
           const response = await this.request(url, before, version, signal);
+          const answered = versionOf(response);
           if (before && response.status !== 206) {
             // Another version, or a server without ranges: from the beginning.
+            ranges = answered !== version;
             await writer?.pause();
             writer = null;
             this.restart();
             hash = new Sha256();
           }
-          version = response.headers.get("etag") ?? response.headers.get("last-modified");
-          if (version?.startsWith("W/")) version = response.headers.get("last-modified"); // If-Range wants a strong one
+          version = answered;
           total = lengthOf(response, this.current.size);
           if (total !== null) this.expect(total);
           if (caching && !writer) {
             writer = await store.create(url, { version, total }, this.current.size);
-            if (!writer) this.loading.warn("the file cannot be kept in this browser's storage, so it will be fetched again next time");
+            if (!writer) {
+              caching = false;
+              this.loading.warn(NOT_KEPT);
+            }
           }
           for await (const data of body(response)) {
             signal.throwIfAborted();
@@ -288,7 +296,7 @@ class Reader {
             if (writer && !(await writer.append(data))) {
               writer = null;
               caching = false;
-              this.loading.warn("this browser's storage is full or refused, so the file will be fetched again next time");
+              this.loading.warn(NOT_KEPT);
             }
           }
           if (total !== null && this.current.size < total) throw new Dropped();
@@ -296,25 +304,34 @@ class Reader {
         } catch (error) {
           signal.throwIfAborted();
           if (!(error instanceof TypeError || error instanceof Dropped || (error as Error).name === "AbortError")) throw error;
-          if (this.current.size > before) attempt = 0; // it goes forward
-          if (attempt + 1 >= (this.current.size ? ATTEMPTS : 2))
-            throw new NetworkError(
-              this.current.size
-                ? `the connection dropped after ${this.current.size} of ${total ?? "unknown"} bytes, and could not be ` +
-                  "taken up again: load again to go on from there"
-                : `${url} could not be fetched: check the address and the connection, and that its server allows ` +
-                  "requests from other pages (CORS)",
-              undefined,
-              { cause: error },
-            );
+          if (ranges && this.current.size > before) attempt = 0; // it goes forward
+          const most = !this.current.size ? 2 : ranges ? ATTEMPTS : ATTEMPTS_ANEW;
+          if (attempt + 1 >= most) throw new NetworkError(this.dropped(url, total, ranges, caching), undefined, { cause: error });
           await pause(500 * 2 ** attempt, signal);
         }
       }
-      if (writer) await writer.finish(hash.digest());
+      if (writer && !(await writer.finish(hash.digest()))) this.loading.warn(NOT_KEPT);
     } catch (error) {
       await writer?.pause();
       throw error;
     }
+  }
+
+  /** Why a download is given up, and what the caller may do. */
+  private dropped(url: string, total: number | null, ranges: boolean, kept: boolean): string {
+    const { size } = this.current;
+    if (!size)
+      return (
+        `${url} could not be fetched: check the address and the connection, and that its server allows requests ` +
+        "from other pages (CORS)"
+      );
+    const where = `the connection dropped after ${size} of ${total ?? "unknown"} bytes`;
+    if (!ranges)
+      return (
+        `${where}, each time, and the server can only begin anew: load again on a steadier connection, or ` +
+        "download the file and choose it here"
+      );
+    return `${where}, and could not be taken up again: load again${kept ? " to go on from there" : ""}`;
   }
 
   private async request(url: string, from: number, version: string | null, signal: AbortSignal): Promise<Response> {
@@ -340,6 +357,12 @@ class Dropped extends Error {}
 export function nameOf(part: WirePart): string {
   if (typeof part === "string") return part;
   return part instanceof Uint8Array ? "the file" : ((part as Partial<File>).name ?? "the file");
+}
+
+/** What a resumed request must agree with: If-Range wants a strong tag. */
+function versionOf(response: Response): string | null {
+  const tag = response.headers.get("etag");
+  return tag !== null && !tag.startsWith("W/") ? tag : response.headers.get("last-modified");
 }
 
 /** Bytes of the whole file, where the answer tells: an encoded body is longer or shorter than what it becomes. */

@@ -40,8 +40,8 @@ export interface Stored {
 export interface Writer {
   /** False: no room or no permission; what was written is gone, and nothing more is taken. */
   append(data: Uint8Array): Promise<boolean>;
-  /** The file is whole. */
-  finish(sha256: string): Promise<void>;
+  /** The file is whole. False: it could not be kept after all. */
+  finish(sha256: string): Promise<boolean>;
   /** Keep what is there, to go on from. */
   pause(): Promise<void>;
 }
@@ -166,14 +166,16 @@ export async function create(
         }
       },
       async finish(sha256) {
-        if (!open) return;
+        if (!open) return false;
         open = false;
         try {
           access.flush();
           access.close();
           await writeRecord(directory, name, { ...record, bytes: at, sha256, complete: true });
+          return true;
         } catch {
           await remove(directory, name);
+          return false;
         }
       },
       async pause() {
@@ -183,10 +185,17 @@ export async function create(
         access.close();
       },
     };
-  } catch {
-    return null; // another tab writes the same file, or there is no room even for the record
+  } catch (error) {
+    // Another tab writes the same file: that one keeps it. Else there is no room even for the record.
+    return (error as DOMException).name === "NoModificationAllowedError" ? KEPT_ELSEWHERE : null;
   }
 }
+
+const KEPT_ELSEWHERE: Writer = {
+  append: () => Promise.resolve(true),
+  finish: () => Promise.resolve(true),
+  pause: () => Promise.resolve(),
+};
 
 export async function discard(url: string): Promise<void> {
   const directory = await folder(false);
@@ -291,16 +300,18 @@ async function createCached(url: string): Promise<Writer | null> {
       }
     },
     async finish(sha256) {
-      if (failed) return;
       try {
-        await writer.close();
+        if (!failed) await writer.close();
         await stored;
+        if (failed) return false;
         const record: FileRecord = {
           url, bytes, sha256, added: Date.now(), version: null, total: bytes, complete: true,
         }; // prettier-ignore
         await cache.put(recordUrl(url), new Response(JSON.stringify(record)));
+        return true;
       } catch {
         await cache.delete(url).catch(() => false);
+        return false;
       }
     },
     async pause() {

@@ -239,13 +239,13 @@ class Model {
 
 export const PyEdge = {
   features: () => ({
-    usable: !globalThis.pyedgeNoSimd,
-    simd: !globalThis.pyedgeNoSimd,
+    usable: true,
+    simd: true,
     relaxedSimd: true,
     threads: crossOriginIsolated,
     processors: 2,
     module: "wasmrelaxed",
-    reason: globalThis.pyedgeNoSimd ? "This browser has no WebAssembly SIMD; a newer one is needed." : "relaxed SIMD",
+    reason: "relaxed SIMD",
   }),
 
   async load(source, options = {}) {

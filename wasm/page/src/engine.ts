@@ -1,10 +1,11 @@
 /** The loaded model: loading with progress, giving up, closing, its adapters, its memory. */
 import { signal } from "@preact/signals";
 import { PyEdge, UnsupportedError, type Features, type Model, type Progress, type Source, type Usage } from "pyedge";
+import { splitNames } from "../../src/split";
 import { nameOf } from "./address";
 import { t } from "./i18n";
 import { remember, remembered } from "./keep";
-import { notice, sentence, tell, tellError } from "./notices";
+import { notice, sentence, tell, tellError, tellWarning } from "./notices";
 import { threads } from "./settings";
 import type { Adapter, Catalogue, CatalogueModel, ModelOrigin } from "./types";
 
@@ -73,7 +74,7 @@ export async function load(origin: ModelOrigin): Promise<boolean> {
       signal: stop.signal,
       ...(origin.sha256 ? { sha256: origin.sha256 } : {}),
       ...(threads.value ? { threads: threads.value } : {}),
-      onWarning: (text) => tell(text),
+      onWarning: tellWarning,
       onProgress: (progress) => {
         if (mine()) engine.value = { phase: "loading", origin, progress, stop };
       },
@@ -98,7 +99,7 @@ export async function load(origin: ModelOrigin): Promise<boolean> {
   adapters.value = [];
   engine.value = { phase: "ready", origin, model };
   if (!alone) tell(t("secondTab"));
-  if (typeof origin.source === "string") remember("model", origin);
+  if (typeof origin.source === "string" || origin.source.every((part) => typeof part === "string")) remember("model", origin);
   void refreshUsage();
   void refreshKept();
   return true;
@@ -181,14 +182,32 @@ export async function refreshKept(): Promise<void> {
   }
 }
 
-export function isKept(model: CatalogueModel): boolean {
-  const urls = typeof model.url === "string" ? [model.url] : model.url;
-  return urls.every((url) => kept.value.has(absolute(url)));
+/** The addresses of a model's file, or of the parts of a split one. */
+export function addressesOf(url: string | string[]): string[] {
+  return typeof url === "string" ? splitNames(absolute(url)) : url.map(absolute);
 }
 
-export async function forget(url: string): Promise<void> {
+export function isKept(model: CatalogueModel): boolean {
+  return addressesOf(model.url).every((url) => kept.value.has(url));
+}
+
+/** Models that were loaded from an address once, and are not among `known`: offered again. */
+export function keptBeside(known: CatalogueModel[]): CatalogueModel[] {
+  const listed = new Set(known.flatMap((model) => addressesOf(model.url)));
+  const found = new Map<string, CatalogueModel & { bytes: number }>();
+  for (const [url, bytes] of kept.value) {
+    if (listed.has(url) || /\/adapters\/|\.safetensors$|\.json$/.test(url)) continue;
+    const parts = splitNames(url.replace(/-\d{5}(-of-\d{5}\.gguf)/, "-00001$1"));
+    const first = parts[0] ?? url;
+    const model = found.get(first) ?? { name: nameOf(first), url: parts.length > 1 ? parts : url, bytes: 0 };
+    found.set(first, { ...model, bytes: model.bytes + bytes });
+  }
+  return [...found.values()];
+}
+
+export async function forget(model: CatalogueModel): Promise<void> {
   try {
-    await PyEdge.uncache(url);
+    for (const url of addressesOf(model.url)) await PyEdge.uncache(url);
   } catch (error) {
     tellError(error);
   }
@@ -205,8 +224,7 @@ export function modelToBeginWith(): ModelOrigin | null {
   const named = models.find((model) => model.name === start);
   if (named) return originOf(named);
   const last = remembered<ModelOrigin | null>("model", null);
-  if (!last || typeof last.source !== "string") return null;
-  return kept.value.has(absolute(last.source)) ? last : null;
+  return last && isKept({ name: last.name, url: last.source as string | string[] }) ? last : null;
 }
 
 // ---- adapters ----

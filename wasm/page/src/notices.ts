@@ -35,13 +35,22 @@ const byCode: Record<ErrorCode, Word> = {
   cancelled: "errorCancelled",
 };
 
+/** What the library says of a load that succeeds all the same: that the file could not be kept. */
+export function tellWarning(message: string): void {
+  const text = asSentence(message);
+  notice.value = { kind: "info", ...(language.value === "en" ? { text } : { text: t("notKept"), detail: text }) };
+}
+
+function asSentence(message: string): string {
+  const ended = /[.!?。！？]$/.test(message) ? message : `${message}.`;
+  // A sentence begins with a capital; the name of a file or an address stays as it is.
+  return /^[a-z]+[ ,]/.test(ended) ? ended.charAt(0).toUpperCase() + ended.slice(1) : ended;
+}
+
 /** An error as one sentence in the visitor's language. The library's own sentences are English and name the place;
  * in another language they come second. */
 export function sentence(error: unknown): { text: string; detail?: string } {
-  const message = error instanceof Error ? error.message : String(error);
-  const ended = /[.!?。！？]$/.test(message) ? message : `${message}.`;
-  // A sentence begins with a capital; the name of a file or an address stays as it is.
-  const start = /^[a-z]+[ ,]/.test(ended) ? ended.charAt(0).toUpperCase() + ended.slice(1) : ended;
+  const start = asSentence(error instanceof Error ? error.message : String(error));
   if (error instanceof PyEdgeError && language.value === "en") return { text: start };
   if (error instanceof PyEdgeError) return { text: t(byCode[error.code] ?? "error"), detail: start };
   return { text: t("error"), detail: start };

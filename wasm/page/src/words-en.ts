@@ -27,6 +27,7 @@ export const en = {
   newVersion: "A newer version of this page is ready.",
   reload: "Reload",
   refusedStorage: "This browser refuses storage: conversations last until the tab is closed.",
+  notKept: "This browser’s storage is full or refused, so the file will be fetched again next time.",
   secondTab: "A model is also loaded in another tab: each takes memory of its own.",
   offline: "Offline",
 

@@ -28,6 +28,7 @@ export const zh: Record<keyof typeof en, string> = {
   newVersion: "此页面有了新版本。",
   reload: "重新加载",
   refusedStorage: "浏览器不允许保存数据：关闭标签页后对话将消失。",
+  notKept: "浏览器存储已满或不可用，下次需要重新下载此文件。",
   secondTab: "另一个标签页也加载了模型：各占一份内存。",
   offline: "离线",
 

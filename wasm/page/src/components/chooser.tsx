@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { fetchable, nameOf } from "../address";
-import { catalogue, engine, features, forget, giveUpLoading, isKept, kept, load, originOf } from "../engine";
+import { addressesOf, catalogue, engine, features, forget, giveUpLoading, isKept, keptBeside, load, originOf } from "../engine";
 import { bytesText, localised, t, type Word } from "../i18n";
 import { tellError } from "../notices";
 import type { CatalogueModel, ModelOrigin } from "../types";
@@ -27,17 +27,16 @@ export function Chooser() {
   const address = useSignal("");
   const wrong = useSignal(false);
   const known = catalogue.value.models;
-  const listed = new Set(known.flatMap((model) => model.url).map((url) => new URL(url, document.baseURI).href));
-  // What was loaded from an address once is offered again.
-  const others = [...kept.value].filter(([url]) => !listed.has(url) && !/\/adapters\/|\.safetensors$|\.json$/.test(url));
-  const models: CatalogueModel[] = [...known, ...others.map(([url, bytes]) => ({ name: nameOf(url), url, bytes }))];
+  const models = [...known, ...keptBeside(known)];
   const nearest = (model: CatalogueModel) => (isKept(model) ? 0 : model.local ? 1 : 2);
   models.sort((a, b) => nearest(a) - nearest(b));
   const fetchAddress = (event: Event) => {
     event.preventDefault();
     const url = fetchable(address.value);
     wrong.value = url === null;
-    if (url) void choose({ name: nameOf(url), source: url });
+    if (!url) return;
+    const parts = addressesOf(url);
+    void choose({ name: nameOf(url), source: parts.length > 1 ? parts : url });
   };
   return (
     <div class="chooser">
@@ -107,7 +106,7 @@ export function Chooser() {
 function Row({ model }: { model: CatalogueModel }) {
   const stored = isKept(model);
   const now = engine.value;
-  const loaded = now.phase === "ready" && now.origin.source === model.url;
+  const loaded = now.phase === "ready" && String(now.origin.source) === String(model.url);
   const place = stored ? t("keptHere") : model.local ? t("here") : t("download");
   const facts = [model.bytes ? bytesText(model.bytes) : "", place, model.licence ?? ""].filter(Boolean);
   return (
@@ -125,13 +124,13 @@ function Row({ model }: { model: CatalogueModel }) {
           <span class="faint">{facts.join(" · ")}</span>
         </span>
       </button>
-      {stored && typeof model.url === "string" && (
+      {stored && (
         <button
           type="button"
           class="quiet"
           aria-label={t("forgetNamed", { name: model.name })}
           title={t("forget")}
-          onClick={() => void forget(new URL(model.url as string, document.baseURI).href)}
+          onClick={() => void forget(model)}
         >
           <Icon name="trash" />
         </button>
