@@ -2,7 +2,8 @@
 
     python bench/quantize.py LLAMA_QUANTIZE [--model MODEL] [--types Q4_1,Q3_K_M] [--threads 2]
 
-Both make each type from one F16 file, taking turns, all matrices in one type (`--pure`). The time is that of
+Both make each type from one F16 file, taking turns, all matrices in one type (`--pure`). Where the model is
+quantised already, its weights lie on a grid that some types hit exactly: --noise moves them off it. The time is that of
 the work without the start of the program, as llama-quantize prints it itself; the median of --rounds. The
 error is the root mean square over the tensors that both wrote in the same type, without an importance matrix.
 """
@@ -17,17 +18,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from pyedge import _core, hub
-from pyedge.gguf_file import GgufFile
+from pyedge.gguf_file import Bytes, GgufFile, Tensor, write
 from pyedge.quantize import quantize
 
 TYPES = (
     "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,IQ4_NL,IQ4_XS,"
     "IQ3_XXS,IQ3_S,TQ1_0,TQ2_0,MXFP4_MOE"
 )
+
+
+def add_noise(path: pathlib.Path, target: pathlib.Path, share: float) -> None:
+    """The F16 tensors of a file with normal noise, `share` of the root mean square of each."""
+    file, rng = GgufFile(path), np.random.default_rng(1)
+
+    def pieces(tensor: Tensor) -> Iterator[Bytes]:
+        data = np.asarray(file.data(tensor))
+        if tensor.type_name == "F16":
+            x = data.view(np.float16).astype(np.float32)
+            noise = rng.standard_normal(x.size, dtype=np.float32) * np.float32(share * np.sqrt((x**2).mean()))
+            data = (x + noise).astype(np.float16).view(np.uint8)
+        yield data
+
+    write(target, file.keys, list(file.tensors.values()), pieces)
 
 
 def theirs_took(command: list[str]) -> float:
@@ -61,6 +78,7 @@ def main() -> int:
     parser.add_argument("llama_quantize", help="llama.cpp's program")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="a file, or a name to fetch")
     parser.add_argument("--types", default=TYPES)
+    parser.add_argument("--noise", type=float, default=0.06, help="share of the weights' size; 0: none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -72,6 +90,10 @@ def main() -> int:
         folder = pathlib.Path(name)
         source = folder / "source.gguf"
         quantize(path, source, "F16", pure=True)
+        if options.noise:
+            plain = source.rename(folder / "plain.gguf")
+            add_noise(plain, source, options.noise)
+            plain.unlink()
         for type in options.types.split(","):
             theirs, ours = folder / "theirs.gguf", folder / "ours.gguf"
             peer = [options.llama_quantize, "--pure", *map(str, (source, theirs)), type, str(options.threads)]

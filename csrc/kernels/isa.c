@@ -1,6 +1,6 @@
 /* Compiled once per row of isas.def, with that row's flags: the templates over one vocabulary, and the table of what
- * they make. Everything but the table is static: nothing compiled for a newer processor can be linked into another
- * row's code. */
+ * they make. Everything but the table, and that of the fits within it, is static: nothing compiled for a newer
+ * processor can be linked into another row's code. */
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -14,6 +14,11 @@
 #define PE_UNROLL(n)       PE_UNROLL_TEXT(GCC unroll n)
 #define PE_UNROLL_TEXT(of) _Pragma(#of)
 #endif
+
+#define PE_JOIN(a, b)    PE_JOIN_TO(a, b)
+#define PE_JOIN_TO(a, b) a##b
+#define PE_TEXT(name)    PE_TEXT_OF(name)
+#define PE_TEXT_OF(name) #name
 
 #include PE_ISA_HEADER
 
@@ -46,7 +51,14 @@ _Static_assert(PE_PANEL_ROWS % PE_TILE_ROWS == 0 && PE_PAGE % (2 * PE_VF) == 0 &
 #include "kernels/tmpl/attention.h"
 
 #ifndef PE_NO_QUANTIZE /* for builds that read models and write none */
+#ifdef PE_FITS_OF      /* a row whose floats are those of another one takes what that one made */
+extern const pe_fits PE_JOIN(pe_fits_, PE_FITS_OF);
+#define PE_FITS PE_JOIN(pe_fits_, PE_FITS_OF)
+#else
+extern const pe_fits PE_JOIN(pe_fits_, PE_ISA);
+#define PE_FITS PE_JOIN(pe_fits_, PE_ISA)
 #include "kernels/tmpl/fit.h"
+#endif
 #endif
 
 #define PE_CALL_FLOAT_gemv(slot, lower) gemv_float(slot, y, w, row_bytes, n_rows, x)
@@ -115,13 +127,8 @@ PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, 
 #include "quant/quants.def"
 #undef PE_QUANT
 
-#define PE_TABLE_NAME(isa)  PE_TABLE_JOIN(pe_kernels_, isa)
-#define PE_TABLE_JOIN(a, b) a##b
-#define PE_TEXT(name)       PE_TEXT_OF(name)
-#define PE_TEXT_OF(name)    #name
-
-extern const pe_kernels PE_TABLE_NAME(PE_ISA);
-const pe_kernels PE_TABLE_NAME(PE_ISA) = {
+extern const pe_kernels PE_JOIN(pe_kernels_, PE_ISA);
+const pe_kernels PE_JOIN(pe_kernels_, PE_ISA) = {
     .name = PE_TEXT(PE_ISA),
     .tile_tokens = PE_TILE_TOKENS,
     .act_parts = PE_ACT_PARTS,
@@ -156,6 +163,6 @@ const pe_kernels PE_TABLE_NAME(PE_ISA) = {
     .sum_exp = sum_exp,
     .read_sum = read_sum,
 #ifndef PE_NO_QUANTIZE
-    .fits = &fits,
+    .fits = &PE_FITS,
 #endif
 };

@@ -35,89 +35,94 @@ float pe_bf16_encode(void *blocks, const float *x, const float *w, size_t n, con
 
 /* ---- blocks of 32 ----------------------------------------------------------------------------------------------- */
 
-static const pe_levels levels_q4 = {.lo = -8, .hi = 7}, levels_q5 = {.lo = -16, .hi = 15},
-                       levels_q8 = {.lo = -127, .hi = 127}, levels_16 = {.lo = 0, .hi = 15},
-                       levels_32 = {.lo = 0, .hi = 31};
+/* A type of plain blocks. All are laid out alike: d, m of lines, fifth bits, and the rest of the levels. */
+typedef struct simple {
+    pe_levels levels;
+    pe_search search;
+    int bits;
+    bool line;
+} simple;
 
-/* Low nibbles: levels i and i + 16 share a byte. */
-static void pack_nibbles(uint8_t out[16], const uint8_t levels[32]) {
-    for (int i = 0; i < 16; i += 8)
-        pe_store_levels(out + i, (pe_load_levels(levels + i) & pe_eight(15)) |
-                                     (pe_load_levels(levels + i + 16) & pe_eight(15)) << 4);
+static size_t bytes_of(const simple *type) {
+    return 2 + (type->line ? 2 : 0) + (type->bits == 5 ? 4 : 0) + (type->bits == 8 ? 32 : 16);
 }
 
-/* Fifth bits, level i's at bit i. */
-static void pack_fifth(uint8_t out[4], const uint8_t levels[32]) {
-    for (int i = 0; i < 4; i++) { /* the factor brings the lowest bit of byte k to bit 56 + k */
-        const uint64_t bits = pe_load_levels(levels + 8 * i) >> 4 & pe_eight(1);
-        out[i] = (uint8_t)(bits * UINT64_C(0x0102040810204080) >> 56);
+/* Levels to the bytes that hold them, still side by side: those of weights i and i + 16 share a byte, and the fifth
+ * bits are a number, weight i's at bit i. */
+static void join_levels(uint16_t levels[32][PE_SIDE], uint16_t fifth[2][PE_SIDE]) {
+    memset(fifth, 0, 2 * sizeof *fifth);
+    for (size_t i = 0; i < 16; i++)
+        for (size_t b = 0; b < PE_SIDE; b++) {
+            const unsigned low = levels[i][b], high = levels[i + 16][b];
+            fifth[0][b] |= (uint16_t)((low >> 4) << i);
+            fifth[1][b] |= (uint16_t)((high >> 4) << i);
+            levels[i][b] = (uint16_t)((low & 15) | (high & 15) << 4);
+        }
+}
+
+/* The first `count` blocks; overwrites the levels. */
+static void pack(const simple *type, uint8_t *block, pe_side *side, size_t count) {
+    uint16_t fifth[2][PE_SIDE];
+    if (type->bits < 8) join_levels(side->levels, fifth);
+    const size_t n_bytes = type->bits < 8 ? 16 : 32;
+    const unsigned zero = type->bits < 8 ? 0 : 127; /* the level that a byte of 0 stands for */
+    for (size_t b = 0; b < count; b++) {
+        pe_store_u16(block, side->d[b]);
+        block += 2;
+        if (type->line) {
+            pe_store_u16(block, side->m[b]);
+            block += 2;
+        }
+        if (type->bits == 5) {
+            pe_store_u16(block, fifth[0][b]);
+            pe_store_u16(block + 2, fifth[1][b]);
+            block += 4;
+        }
+        for (size_t i = 0; i < n_bytes; i++) block[i] = (uint8_t)(side->levels[i][b] - zero);
+        block += n_bytes;
     }
+}
+
+static float encode(const simple *type, uint8_t *block, const float *x, const float *w, size_t n, const pe_fits *fits) {
+    pe_side side;
+    float padded_x[PE_SIDE * 32] = {0}, padded_w[PE_SIDE * 32] = {0}, error = 0;
+    if (!type->search.tries || memcmp(w, w + 1, (n - 1) * sizeof *w) == 0) w = NULL; /* each like the next */
+    for (size_t left = n / 32, count; left > 0; left -= count, x += count * 32) {
+        count = left < PE_SIDE ? left : PE_SIDE;
+        if (count < PE_SIDE) { /* the lanes that are left hold zeros */
+            x = memcpy(padded_x, x, count * 32 * sizeof *x);
+            if (w) w = memcpy(padded_w, w, count * 32 * sizeof *w);
+        }
+        fits->side(&side, x, w, &type->levels, &type->search, type->line);
+        for (size_t b = 0; b < count; b++) error += side.error[b];
+        pack(type, block, &side, count);
+        block += count * bytes_of(type);
+        if (w) w += count * 32;
+    }
+    return error;
 }
 
 float pe_q4_0_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {
-    static const pe_search search = {-0.12f, 0.016f, 16, 0, false};
-    pe_q4_0_block *block = blocks;
-    float error = 0;
-    for (size_t b = 0; b < n / 32; b++, block++, x += 32, w += 32) {
-        uint8_t levels[32];
-        const float d = pe_store_scale(block->d, fits->scale(x, w, 32, &levels_q4, &search).d);
-        error += fits->levels(levels, x, 32, d, 0, &levels_q4);
-        pack_nibbles(block->qs, levels);
-    }
-    return error;
+    static const simple type = {{.lo = -8, .hi = 7}, {-0.12f, 0.032f, 8, 0, false}, 4, false};
+    return encode(&type, blocks, x, w, n, fits);
 }
 
 float pe_q5_0_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {
-    static const pe_search search = {-0.06f, 0.008f, 16, 0, false};
-    pe_q5_0_block *block = blocks;
-    float error = 0;
-    for (size_t b = 0; b < n / 32; b++, block++, x += 32, w += 32) {
-        uint8_t levels[32];
-        const float d = pe_store_scale(block->d, fits->scale(x, w, 32, &levels_q5, &search).d);
-        error += fits->levels(levels, x, 32, d, 0, &levels_q5);
-        pack_nibbles(block->qs, levels);
-        pack_fifth(block->qh, levels);
-    }
-    return error;
+    static const simple type = {{.lo = -16, .hi = 15}, {-0.06f, 0.016f, 8, 0, false}, 5, false};
+    return encode(&type, blocks, x, w, n, fits);
 }
 
 float pe_q8_0_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {
-    pe_q8_0_block *block = blocks;
-    float error = 0;
-    (void)w; /* levels are so dense that the range decides alone */
-    for (size_t b = 0; b < n / 32; b++, block++, x += 32) {
-        const float d = pe_store_scale(block->d, pe_largest(x, 32) / 127);
-        error += fits->levels(block->qs, x, 32, d, 0, &levels_q8);
-        for (int i = 0; i < 32; i++) block->qs[i] = (uint8_t)(block->qs[i] - 127);
-    }
-    return error;
+    static const simple type = {{.lo = -127, .hi = 127}, {.tries = 0}, 8, false}; /* so dense: no search */
+    return encode(&type, blocks, x, w, n, fits);
 }
 
 float pe_q4_1_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {
-    static const pe_search search = {-0.06f, 0.008f, 16, 0, false};
-    pe_q4_1_block *block = blocks;
-    float error = 0;
-    for (size_t b = 0; b < n / 32; b++, block++, x += 32, w += 32) {
-        uint8_t levels[32];
-        const pe_line line = fits->line(x, w, 32, 15, true, &search);
-        const float d = pe_store_scale(block->d, line.d), m = pe_store_scale(block->m, line.m);
-        error += fits->levels(levels, x, 32, d, m, &levels_16);
-        pack_nibbles(block->qs, levels);
-    }
-    return error;
+    static const simple type = {{.lo = 0, .hi = 15}, {-0.06f, 0.016f, 8, 0, false}, 4, true};
+    return encode(&type, blocks, x, w, n, fits);
 }
 
 float pe_q5_1_encode(void *blocks, const float *x, const float *w, size_t n, const pe_fits *fits) {
-    static const pe_search search = {-0.03f, 0.004f, 16, 0, false};
-    pe_q5_1_block *block = blocks;
-    float error = 0;
-    for (size_t b = 0; b < n / 32; b++, block++, x += 32, w += 32) {
-        uint8_t levels[32];
-        const pe_line line = fits->line(x, w, 32, 31, true, &search);
-        const float d = pe_store_scale(block->d, line.d), m = pe_store_scale(block->m, line.m);
-        error += fits->levels(levels, x, 32, d, m, &levels_32);
-        pack_nibbles(block->qs, levels);
-        pack_fifth(block->qh, levels);
-    }
-    return error;
+    static const simple type = {{.lo = 0, .hi = 31}, {-0.03f, 0.008f, 8, 0, false}, 5, true};
+    return encode(&type, blocks, x, w, n, fits);
 }

@@ -52,7 +52,20 @@ typedef struct pe_grid {
     size_t n, dims;
 } pe_grid;
 
+/* What plain blocks of 32 weights are made of, sixteen of them side by side, [weight, block]: scales and mins as
+ * halves, levels counted from the lowest, squared errors with the scales as rounded. */
+enum { PE_SIDE = 16, PE_SIDE_WEIGHTS = 32 };
+
+typedef struct pe_side {
+    uint16_t d[PE_SIDE], m[PE_SIDE], levels[PE_SIDE_WEIGHTS][PE_SIDE];
+    float error[PE_SIDE];
+} pe_side;
+
 typedef struct pe_fits {
+    /* The best x = d * q for each block of x [PE_SIDE, 32], or with `line` x = d * q + m, m of either sign and levels
+     * from 0. w NULL: all alike. No rounds after the search's first tries, and with no tries the range decides. */
+    void (*side)(pe_side *out, const float *x, const float *w, const pe_levels *levels, const pe_search *search,
+                 bool line);
     /* The best d for x [n] = d * q, of either sign; n is at most 256, here and below. */
     pe_line (*scale)(const float *x, const float *w, size_t n, const pe_levels *levels, const pe_search *search);
     /* The best d >= 0 and m for x [n] = d * q + m and levels 0..hi. `signs`: m may have either sign, else m <= 0. n is

@@ -437,6 +437,27 @@ static float block_error(const pe_groups *groups, const float *scales, float d) 
     return error;
 }
 
+/* Blocks side by side: what a lane finds is as good as what scalar finds, and the error that it tells is the real one.
+ */
+static void check_side(const float *x, const float *w, bool line) {
+    const pe_levels levels = {.lo = line ? 0 : -8, .hi = line ? 15 : 7};
+    const pe_search search = {.first = -0.1f, .step = 0.025f, .tries = 8};
+    pe_side a, b;
+    kernels->fits->side(&a, x, w, &levels, &search, line), scalar->fits->side(&b, x, w, &levels, &search, line);
+    float sum_a = 0, sum_b = 0;
+    for (size_t block = 0; block < PE_SIDE; block++) {
+        const float d = pe_half_to_float(a.d[block]), m = pe_half_to_float(a.m[block]);
+        float error = 0;
+        for (size_t i = 0; i < PE_SIDE_WEIGHTS; i++) {
+            const float off = x[block * PE_SIDE_WEIGHTS + i] - (d * (levels.lo + (float)a.levels[i][block]) + m);
+            error += off * off;
+        }
+        expect(near_to(a.error[block], error, 1e-3f * error), "error of blocks", line ? "line" : "scale", block, 0);
+        sum_a += error, sum_b += b.error[block];
+    }
+    expect(sum_a <= 1.01f * sum_b, "fit of blocks", line ? "line" : "scale", 0, 0);
+}
+
 /* What quantisers need: levels and scales may differ from those of scalar by roundings, the errors hardly. */
 static void check_fits(void) {
     float x[256], w[256], a[256], b[256];
@@ -468,6 +489,12 @@ static void check_fits(void) {
         compare(a, b, n, 0, 0, "halves");
         compare(a, x, n, 0x1p-11f, 0x1p-25f, "halves of floats");
     }
+    float blocks[PE_SIDE * PE_SIDE_WEIGHTS], importance[PE_SIDE * PE_SIDE_WEIGHTS];
+    fill_normal(blocks, PE_SIDE * PE_SIDE_WEIGHTS);
+    for (size_t i = 0; i < PE_SIDE * PE_SIDE_WEIGHTS; i++) importance[i] = uniform(0.5f, 2);
+    blocks[40] = 30; /* one far above all others */
+    check_side(blocks, NULL, false), check_side(blocks, importance, false);
+    check_side(blocks, NULL, true), check_side(blocks, importance, true);
     float grid[4 * 64];
     uint16_t rows_a[64], rows_b[64];
     fill_normal(grid, 4 * 64);

@@ -159,10 +159,12 @@ def test_module_exports_only_the_contract() -> None:
     assert set(exported) - {"PyInit__core"} == declared
 
 
-def test_instruction_set_objects_export_one_symbol_each(core: Any) -> None:
+def test_instruction_set_objects_export_their_tables_alone(core: Any) -> None:
     objects = sorted((core.path.parent / "CMakeFiles").glob("pyedge_isa_*.dir/**/*.o"))
     assert objects
     for path in objects:
         name = next(part for part in path.parts if part.startswith("pyedge_isa_"))
         name = name.removeprefix("pyedge_isa_").removesuffix(".dir")
-        assert symbols(path, "-g", "--defined-only") == [f"pe_kernels_{name}"]
+        exported = set(symbols(path, "-g", "--defined-only"))
+        # Rows with another row's floats have no fits of their own.
+        assert f"pe_kernels_{name}" in exported and exported <= {f"pe_kernels_{name}", f"pe_fits_{name}"}

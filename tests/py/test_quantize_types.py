@@ -121,6 +121,17 @@ def test_bytes_do_not_depend_on_threads(name: str) -> None:
         assert (squared_error, squared_sum) == alone[1:]
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_rows_do_not_depend_on_each_other(name: str) -> None:
+    """Whatever is done side by side: short rows, whose number of blocks is odd, and importances by column."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_t(4, (37, 3 * max(TYPES[name][1], 32))).astype(np.float32)
+    importance = rng.gamma(1, 1, x.shape[1]).astype(np.float32)
+    for weights in (None, importance):
+        alone = [encode(name, row[None], weights)[0] for row in x]
+        np.testing.assert_array_equal(encode(name, x, weights)[0], np.concatenate(alone))
+
+
 @pytest.mark.parametrize("isa", [name for name, usable, _ in _core.isas() if usable])
 def test_instruction_sets_find_the_same_errors(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = samples()["normal"]

@@ -4,6 +4,8 @@
 #ifndef PE_KERNELS_SIMD_AMX_H
 #define PE_KERNELS_SIMD_AMX_H
 
+#define PE_FITS_OF avx512vnni
+
 #include "kernels/simd/avx512vnni.h"
 
 #define PE_MATRIX_UNIT

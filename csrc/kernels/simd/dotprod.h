@@ -2,6 +2,8 @@
 #ifndef PE_KERNELS_SIMD_DOTPROD_H
 #define PE_KERNELS_SIMD_DOTPROD_H
 
+#define PE_FITS_OF neon
+
 #include "kernels/simd/neon_bytes.h"
 
 /* The 32 activations of a group, in place: upper bytes [32], lower bytes [32]. */

@@ -3,6 +3,8 @@
 #ifndef PE_KERNELS_SIMD_I8MM_H
 #define PE_KERNELS_SIMD_I8MM_H
 
+#define PE_FITS_OF neon
+
 #include "kernels/simd/neon_bytes.h"
 
 /* The 32 activations of a group, in place: [4, upper and lower, 8] bytes. */

@@ -8,7 +8,7 @@
 /* What is called from several places, and is large. */
 #define FIT_ONCE static __attribute__((noinline))
 
-enum { FIT_MAX = 256, FIT_NEAR = 16 };
+enum { FIT_MAX = 256, FIT_NEAR = 16, FIT_LONE = 24, FIT_LONE_SIGNS = 40 };
 
 /* To whole numbers, ties to even, for magnitudes below 2^22: as quick as vf_round where that is one instruction, and
  * much quicker where it is a call. */
@@ -97,10 +97,10 @@ static void fit_range(const float *x, size_t n, float *least, float *most) {
 
 /* (x - offset) * factor: scaled [n]. */
 static inline void fit_rescale(float *scaled, const float *x, size_t n, float offset, float factor) {
-    size_t i = 0;
-    for (; i + PE_VF <= n; i += PE_VF)
+    const size_t whole = n - n % PE_VF;
+    for (size_t i = 0; i < whole; i += PE_VF)
         vf_store(scaled + i, vf_mul(vf_sub(vf_load(x + i), vf_set1(offset)), vf_set1(factor)));
-    for (; i < n; i++) scaled[i] = (x[i] - offset) * factor;
+    for (size_t i = whole; i < n; i++) scaled[i] = (x[i] - offset) * factor;
 }
 
 /* Weighted sums of 1, x and x * x; n is a multiple of 16. */
@@ -166,22 +166,32 @@ static pe_line fit_scale(const float *x, const float *w, size_t n, const pe_leve
 
 /* ---- x = d * q + m ---------------------------------------------------------------------------------------------- */
 
+typedef struct fit_lines {
+    vf d, m, gain;
+} fit_lines;
+
+/* The best d and m <= m_max for the sums at some levels, w1 and x1 those of 1 and of x, and what they gain. */
+FIT_INLINE fit_lines fit_solve(fit_lanes s, vf w1, vf x1, vf m_max) {
+    const vf qq = vf_max(s.qq, vf_set1(1e-30f)), wqq = vf_mul(w1, qq), two = vf_set1(2);
+    const vf determinant = vf_max(vf_sub(wqq, vf_mul(s.q, s.q)), vf_mul(wqq, vf_set1(1e-6f)));
+    const vf solved = vf_div(vf_sub(vf_mul(s.qq, x1), vf_mul(s.q, s.xq)), determinant);
+    const vf m = vf_min(solved, m_max), d = vf_div(vf_sub(s.xq, vf_mul(m, s.q)), qq);
+    /* 2 d xq + 2 m x1 - d^2 qq - 2 d m q - m^2 w */
+    const vf of_d = vf_mul(d, vf_sub(vf_mul(two, vf_sub(s.xq, vf_mul(m, s.q))), vf_mul(d, s.qq)));
+    const vf of_m = vf_mul(m, vf_sub(vf_mul(two, x1), vf_mul(m, w1)));
+    return (fit_lines){d, m, vf_add(of_d, of_m)};
+}
+
 FIT_INLINE void fit_line_pass(pe_line *best, float *gain, const float *x, const float *w, size_t n, fit_totals g,
                               float m_max, float hi, float first, float step, fit_min kind, float m, int tries) {
     const pe_levels levels = {.lo = 0, .hi = hi};
-    const vf w1 = vf_set1(g.w), x1 = vf_set1(g.x), two = vf_set1(2);
     for (int b = 0; b < tries / PE_VF; b++) {
         const fit_lanes s = fit_try(x, w, n, fit_steps(first, step, b), kind, vf_set1(m), &levels);
-        const vf qq = vf_max(s.qq, vf_set1(1e-30f)), wqq = vf_mul(w1, qq);
-        const vf determinant = vf_max(vf_sub(wqq, vf_mul(s.q, s.q)), vf_mul(wqq, vf_set1(1e-6f)));
-        const vf solved = vf_div(vf_sub(vf_mul(s.qq, x1), vf_mul(s.q, s.xq)), determinant);
-        const vf min = vf_min(solved, vf_set1(m_max)), d = vf_div(vf_sub(s.xq, vf_mul(min, s.q)), qq);
-        /* 2 d xq + 2 m x1 - d^2 qq - 2 d m q - m^2 w */
-        const vf of_d = vf_mul(d, vf_sub(vf_mul(two, vf_sub(s.xq, vf_mul(min, s.q))), vf_mul(d, s.qq)));
-        const vf of_m = vf_mul(min, vf_sub(vf_mul(two, x1), vf_mul(min, w1)));
-        const int lane = fit_best(vf_zero_below(vf_add(of_d, of_m), d, 0), gain);
+        const fit_lines line = fit_solve(s, vf_set1(g.w), vf_set1(g.x), vf_set1(m_max));
+        const int lane = fit_best(vf_zero_below(line.gain, line.d, 0), gain);
         if (lane >= 0)
-            *best = (pe_line){fit_lane(d, lane), fit_lane(min, lane), g.w, fit_lane(s.q, lane), fit_lane(s.qq, lane)};
+            *best = (pe_line){fit_lane(line.d, lane), fit_lane(line.m, lane), g.w, fit_lane(s.q, lane),
+                              fit_lane(s.qq, lane)};
     }
 }
 
@@ -191,7 +201,7 @@ FIT_ONCE void fit_line_again(pe_line *best, float *gain, const float *x, const f
     fit_line_pass(best, gain, x, w, n, g, m_max, hi, first, step, FIT_MIN, m, tries);
 }
 
-static pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool signs, const pe_search *search) {
+FIT_ONCE pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool signs, const pe_search *search) {
     float least, most, scaled[FIT_MAX];
     fit_range(x, n, &least, &most);
     if (least > 0 && !signs) least = 0;
@@ -209,7 +219,7 @@ static pe_line fit_line(const float *x, const float *w, size_t n, float hi, bool
     /* Where one weight is far above all others, these share a few of the lowest levels, and where the first one lies
      * decides: try it above the least weight, too. The range of 1 is compared with the standard deviation. Blocks with
      * mins of either sign, the quick types, gain less by it and ask for more. */
-    const bool lone = g.w > (signs ? 40 : 24) * (g.xx - g.x * g.x / g.w);
+    const bool lone = g.w > (float)(signs ? FIT_LONE_SIGNS : FIT_LONE) * (g.xx - g.x * g.x / g.w);
     for (int k = 1; k <= 4 && lone && inverse != 0; k++)
         fit_line_again(&best, &gain, scaled, w, n, g, m_max, hi, hi * (1 + search->first), hi * step,
                        (float)k / (4 * hi), search->tries);
@@ -399,7 +409,10 @@ static float fit_store_f16(void *out, const float *x, size_t n) {
     return vf_hsum(error) + rest;
 }
 
-static const pe_fits fits = {
+#include "kernels/tmpl/fit_side.h"
+
+const pe_fits PE_FITS = {
+    .side = fit_side,
     .scale = fit_scale,
     .line = fit_line,
     .sums = fit_sums,
