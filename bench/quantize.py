@@ -3,9 +3,10 @@
     python bench/quantize.py LLAMA_QUANTIZE [--model MODEL] [--types Q4_1,Q3_K_M] [--threads 2]
 
 Both make each type from one F16 file, taking turns, all matrices in one type (`--pure`). Where the model is
-quantised already, its weights lie on a grid that some types hit exactly: --noise moves them off it. The time is
-that of the work without the start of the program, as llama-quantize prints it itself; the median of --rounds.
-The error is the root mean square over the tensors that both wrote in the same type, without an importance matrix.
+quantised already, its weights lie on a grid that some types hit exactly: --noise moves them off it. The time
+is that of the work without the start of the program, as llama-quantize prints it itself; the median of
+--rounds. The error is the root mean square over the tensors that both wrote in the same type, without an
+importance matrix.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .errors import Error, ModelFileError, UnsupportedError
+from .hub import part_paths
 from .progress import mebibytes
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -73,6 +74,7 @@ class Tensor:
     type: int
     offset: int = 0  # in the file
     size: int = 0
+    part: int = 0  # of a split model, from 0
 
     @property
     def n_per_row(self) -> int:
@@ -185,7 +187,7 @@ class GgufFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ModelFileError(f"{self.path}: {error.strerror}") from error
-        self._data = np.frombuffer(self._map, np.uint8)
+        self._parts = [np.frombuffer(self._map, np.uint8)]
         cursor = _Cursor(self._map, str(self.path))
         if self._map[:4] != b"GGUF":
             raise ModelFileError(
@@ -252,7 +254,41 @@ class GgufFile:
 
     def data(self, tensor: Tensor) -> Bytes:
         """The bytes of a tensor: pages of the file, not a copy."""
-        return self._data[tensor.offset : tensor.offset + tensor.size]
+        return self._parts[tensor.part][tensor.offset : tensor.offset + tensor.size]
+
+    def _join(self, part: GgufFile) -> None:
+        number, count = len(self._parts), self.get("split.count")
+        if (part.get("split.no"), part.get("split.count")) != (number, count):
+            raise ModelFileError(f"{part.path} is not part {number + 1} of {count} of {self.path}")
+        for tensor in part.tensors.values():
+            if tensor.name in self.tensors:
+                raise ModelFileError(f"{part.path}: the tensor {tensor.name!r} is in another part, too")
+            self.tensors[tensor.name] = replace(tensor, part=number)
+        self._parts += part._parts
+
+
+def open_whole(path: str | os.PathLike[str]) -> GgufFile:
+    """A model file; of one that is split, by its first part, all tensors, as if it were not."""
+    file = GgufFile(path)
+    count = file.get("split.count", 1)
+    if not isinstance(count, int) or count <= 1:
+        return file
+    paths = part_paths(file.path)
+    if len(paths) != count or paths[0].name != file.path.name:
+        raise ModelFileError(
+            f"{file.path} is of a model in {count} parts: name the first, ...-00001-of-{count:05}.gguf, "
+            "with the others beside it"
+        )
+    for other in paths[1:]:
+        file._join(GgufFile(other))
+    total = file.get("split.tensors.count", len(file.tensors))
+    if total != len(file.tensors):
+        raise ModelFileError(
+            f"{file.path}: the parts have {len(file.tensors)} tensors together, but split.tensors.count is "
+            f"{total}"
+        )
+    file.keys = {key: value for key, value in file.keys.items() if not key.startswith("split.")}
+    return file
 
 
 # ---- writing -----------------------------------------------------------------------------------------------

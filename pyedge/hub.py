@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from .errors import Error, ModelFileError
 
 _HF = re.compile(r"hf:([^/:]+/[^/:]+)/(.+\.gguf)", re.IGNORECASE)
+_PART = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
 class Part(NamedTuple):
@@ -89,6 +90,15 @@ def cached(name: str) -> Path | None:
         return None
 
 
+def part_paths(path: Path) -> list[Path]:
+    """All files of a model that is split, by the name of one of them; else the one."""
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        return [path]
+    numbers = range(1, int(match[2]) + 1)
+    return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in numbers]
+
+
 def resolve(path: str | os.PathLike[str]) -> Path:
     """The file for a path, or for the name of a known model, which is fetched if need be."""
     if not isinstance(path, (str, os.PathLike)):
@@ -153,7 +163,9 @@ def _fetch_huggingface(name: str) -> Path:
             "models of the form hf:owner/repo/file.gguf need one more package: pip install 'pyedge[hub]'"
         ) from error
     try:
-        return Path(hub.hf_hub_download(repo_id=match[1], filename=match[2]))
+        parts = [part.as_posix() for part in part_paths(Path(match[2]))]
+        paths = [hub.hf_hub_download(repo_id=match[1], filename=part) for part in parts]
+        return Path(paths[0])
     except Exception as error:  # its exceptions are many, and differ between versions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Error(f"{name} could not be fetched: {reason}") from error

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import _core
 from .errors import AdapterError, Error, UnsupportedError
-from .gguf_file import Bytes, GgufFile, Tensor, row_bytes, type_name, write
+from .gguf_file import Bytes, GgufFile, Tensor, open_whole, row_bytes, type_name, write
 from .progress import Progress
 
 _PIECE = 1 << 22  # weights that are held as floats
@@ -116,12 +116,10 @@ def merge(
 
     `target` appears when it is whole. An adapter that replaces whole tensors has scale 1 only.
     """
-    file = GgufFile(model)
+    file = open_whole(model)
     path = Path(target)
     if path.exists() and path.samefile(file.path):
         raise ValueError(f"{path} is the source: give the new file another name")
-    if file.get("split.count", 1) > 1:
-        raise UnsupportedError(f"{file.path} is one part of a split model: join the parts first")
     if not adapters:
         raise ValueError("no adapter is given")
     core = _core.Model(file.path)

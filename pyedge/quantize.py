@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _core, mixes
 from .errors import Error, ModelFileError, UnsupportedError
-from .gguf_file import Bytes, GgufFile, Tensor, Value, row_bytes, type_name, write
+from .gguf_file import Bytes, GgufFile, Tensor, Value, open_whole, row_bytes, type_name, write
 from .imatrix import Floats, Imatrix
 from .imatrix import load as load_imatrix
 from .progress import Progress
@@ -268,12 +268,10 @@ def quantize(
 
     `target` appears when it is whole. A source that is quantised already is taken, with a warning.
     """
-    file = GgufFile(source)
+    file = open_whole(source)
     path = Path(target)
     if path.exists() and path.samefile(file.path):
         raise ValueError(f"{path} is the source: give the new file another name")
-    if file.get("split.count", 1) > 1:
-        raise UnsupportedError(f"{file.path} is one part of a split model: join the parts first")
     if threads is not None and not 1 <= threads <= 512:
         raise ValueError(f"threads must be from 1 to 512, not {threads}")
     matrix = load_imatrix(imatrix) if imatrix is not None else None

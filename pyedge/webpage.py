@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from .errors import Error
+from .hub import part_paths
 
 __all__ = ["PageServer", "page_folder"]
 
@@ -35,7 +36,6 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_PART = re.compile(r"(.*)-00001-of-(\d{5})\.gguf", re.IGNORECASE)
 _CHUNK = 1 << 18
 
 
@@ -113,7 +113,7 @@ class PageServer(ThreadingHTTPServer):
             known = {}
         here: list[dict[str, Any]] = []
         for name, path in models:
-            parts = _parts(path)
+            parts = part_paths(path)
             urls = [self._add_file("models", part) for part in parts]
             size = sum(part.stat().st_size for part in parts)
             url = urls[0] if len(urls) == 1 else urls
@@ -142,15 +142,6 @@ class PageServer(ThreadingHTTPServer):
             name = f"{number}-{path.name}"
         self.entries[f"/{group}/{name}"] = _Entry(path, b"", "application/octet-stream", "no-store")
         return f"{group}/{quote(name)}"
-
-
-def _parts(path: Path) -> list[Path]:
-    """All files of a model that is split, else the one."""
-    match = _PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    count = int(match[2])
-    return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 
 class _Handler(BaseHTTPRequestHandler):

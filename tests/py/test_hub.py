@@ -223,3 +223,6 @@ def test_hugging_face(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert hub.fetch("hf:owner/repo/folder/file.gguf") == tmp_path / "x"
     assert asked == [{"repo_id": "owner/repo", "filename": "folder/file.gguf"}]
+    asked.clear()
+    assert hub.fetch("hf:owner/repo/q8/file-00001-of-00002.gguf") == tmp_path / "x"  # the first of all parts
+    assert [names["filename"] for names in asked] == [f"q8/file-0000{i}-of-00002.gguf" for i in (1, 2)]

@@ -334,11 +334,49 @@ def test_wrong_targets(small: pathlib.Path, tmp_path: pathlib.Path) -> None:
         quantize(small, tmp_path / "out.gguf", "Q8_0", threads=0)
 
 
-def test_part_of_a_split_model(tmp_path: pathlib.Path) -> None:
-    part = ggufmake.tiny_llama(keys={"split.count": ggufmake.Value.of(ggufmake.U16, 3)})
-    (tmp_path / "in.gguf").write_bytes(part)
-    with pytest.raises(pyedge.UnsupportedError, match="one part of a split model"):
-        quantize(tmp_path / "in.gguf", tmp_path / "out.gguf", "Q8_0")
+def split_model(folder: pathlib.Path, change: Any = None) -> pathlib.Path:
+    parts = ggufmake.split(ggufmake.tiny_llama_file(), 3)
+    if change:
+        change(parts)
+    for name, part in zip(ggufmake.part_names("tiny", 3), parts, strict=False):
+        (folder / name).write_bytes(part.to_bytes())
+    return folder / "tiny-00001-of-00003.gguf"
+
+
+def test_split_model_becomes_one_file(tmp_path: pathlib.Path) -> None:
+    whole, out, of_parts = (tmp_path / name for name in ("whole.gguf", "out.gguf", "of_parts.gguf"))
+    whole.write_bytes(ggufmake.tiny_llama_file().to_bytes())
+    quantize(whole, out, "Q8_0")
+    quantize(split_model(tmp_path), of_parts, "Q8_0")
+    one, other = GgufFile(out), GgufFile(of_parts)
+    assert one.keys == other.keys and set(one.tensors) == set(other.tensors)
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(one.data(tensor), other.data(other.tensors[name]))
+    with pyedge.Model(out) as model, pyedge.Model(of_parts) as joined:
+        assert (model.logits([3, 4]) == joined.logits([3, 4])).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda parts: parts.pop(), "00003-of-00003.*No such file"),
+        (lambda parts: parts.insert(1, parts.pop()), "is not part 2 of 3"),
+        (lambda parts: parts[2].tensors.append(parts[1].tensors[0]), "is in another part, too"),
+        (lambda parts: parts[2].tensors.pop(), "tensors together, but split.tensors.count is"),
+    ],
+    ids=["missing", "in another order", "tensor in two parts", "tensors are missing"],
+)
+def test_parts_that_do_not_belong_together(tmp_path: pathlib.Path, change: Any, message: str) -> None:
+    first = split_model(tmp_path, change)
+    with pytest.raises(pyedge.ModelFileError, match=message):
+        quantize(first, tmp_path / "out.gguf", "Q8_0")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_first_part_is_to_be_named(tmp_path: pathlib.Path) -> None:
+    second = split_model(tmp_path).with_name("tiny-00002-of-00003.gguf")
+    with pytest.raises(pyedge.ModelFileError, match=r"3 parts: name the first, \.\.\.-00001-of-00003\.gguf"):
+        quantize(second, tmp_path / "out.gguf", "Q8_0")
 
 
 # ---- reading ----------------------------------------------------------------------------------------------
