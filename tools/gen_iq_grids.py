@@ -1,27 +1,26 @@
 #!/usr/bin/env python3
 """Write csrc/quant/iq_grids.c: the grids of the IQ tensor types, which are part of their formats.
 
-A grid maps an index to 8 (IQ1, IQ2) or 4 (IQ3) small integers, each one of 3 or 8 values. The values come
-from the tables that the `gguf` package publishes; the file holds the numbers of the values, packed, and
-macros that the compiler expands to bytes.
+A grid maps an index to 8 (IQ1, IQ2) or 4 (IQ3) small integers, each one of 3 or 8 values. Its rows are in
+ascending order of the numbers of these values, the last one first, so the file has a bit for every row that
+is possible. The values come from the tables that the `gguf` package publishes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import quants
 
-# Kind: bits of a packed number, values a row, value of number q (MACROS has the same in C).
-KINDS: dict[str, tuple[int, int, Callable[[int], int]]] = {
-    "IQ1": (2, 8, lambda q: q - 1),
-    "IQ2": (2, 8, lambda q: 8 + 17 * q + (q >> 1)),
-    "IQ3XXS": (3, 4, lambda q: 4 + 8 * q + (q == 7) * 2),
-    "IQ3S": (3, 4, lambda q: 1 + 2 * q),
+# Kind: the values, and how many a row has.
+KINDS: dict[str, tuple[list[int], int]] = {
+    "IQ1": ([-1, 0, 1], 8),
+    "IQ2": ([8, 25, 43], 8),
+    "IQ3XXS": ([4, 12, 20, 28, 36, 44, 52, 62], 4),
+    "IQ3S": ([1, 3, 5, 7, 9, 11, 13, 15], 4),
 }
 GRIDS = [
     ("iq1s", "IQ1", quants.IQ1_S),
@@ -31,94 +30,77 @@ GRIDS = [
     ("iq3xxs", "IQ3XXS", quants.IQ3_XXS),
     ("iq3s", "IQ3S", quants.IQ3_S),
 ]
-MACROS = """\
-/* Number i of a code, its value as a byte at its place, and the whole row. */
-#define NUMBER(code, bits, i) ((uint64_t)(code) >> (bits) * (i) & ((1 << (bits)) - 1))
-#define PLACED(value, i) ((uint64_t)((value) & 0xff) << 8 * (i))
-#define IQ1(code, i) PLACED(NUMBER(code, 2, i) - 1, i)
-#define IQ2(code, i) PLACED(8 + 17 * NUMBER(code, 2, i) + (NUMBER(code, 2, i) >> 1), i)
-#define IQ3XXS(code, i) PLACED(4 + 8 * NUMBER(code, 3, i) + (NUMBER(code, 3, i) == 7) * 2, i)
-#define IQ3S(code, i) PLACED(1 + 2 * NUMBER(code, 3, i), i)
-#define FOUR(kind, code, i) (kind(code, i) | kind(code, i + 1) | kind(code, i + 2) | kind(code, i + 3))
-#define ROW4(kind, code) (uint32_t)FOUR(kind, code, 0)
-#define ROW8(kind, code) (FOUR(kind, code, 0) | FOUR(kind, code, 4))
-
-#ifdef __wasm__ /* fetched by each visitor: the module has the codes, and makes the rows when it starts */
-#define GRID(name, bits, size) static const uint16_t pe_##name##_codes[size]
-#define X(code) code,
-#else
-#define GRID(name, bits, size) const uint##bits##_t pe_##name##_grid[size]
-#endif
-"""
 
 
-def codes(kind: str, source: Any) -> list[int]:
-    """The packed numbers of each row; a value that C would not give back is a KeyError here."""
-    bits, width, value = KINDS[kind]
+def rows(kind: str, source: Any) -> list[int]:
+    """Each row as a number whose digits, the first one the lowest, are the numbers of its values."""
+    values, width = KINDS[kind]
     source.init_grid()
     grid = np.asarray(source.grid, np.int64).reshape(-1, width)
-    number = {value(q): q for q in range(1 << bits)}
-    return [sum(number[int(v)] << bits * i for i, v in enumerate(row)) for row in grid]
+    numbers = [sum(values.index(int(v)) * len(values) ** i for i, v in enumerate(row)) for row in grid]
+    if numbers != sorted(set(numbers)):
+        raise ValueError(f"{kind}: the rows are not in order")
+    return numbers
 
 
-def table(name: str, kind: str, numbers: list[int]) -> list[str]:
-    lines, line = [], ""
-    for number in numbers:
-        text = f"X(0x{number:04x}) "
-        if len(line) + len(text) > 119:
-            lines.append(line.rstrip())
-            line = ""
-        line += text
-    width = KINDS[kind][1]
-    return [
-        "#ifndef __wasm__",
-        f"#define X(code) ROW{width}({kind}, code),",
-        "#endif",
-        f"GRID({name}, {8 * width}, {len(numbers)}) = {{",
-        *lines,
-        line.rstrip(),
-        "};",
-        "#ifndef __wasm__",
-        "#undef X",
-        "#endif",
-        "",
-    ]
+def words(kind: str, numbers: list[int]) -> list[int]:
+    """Bit i of all is set where row i is in the grid."""
+    values, width = KINDS[kind]
+    bits = sum(1 << number for number in numbers)
+    return [bits >> at & 0xFFFFFFFF for at in range(0, len(values) ** width, 32)]
 
 
-def expansion(sizes: list[int]) -> list[str]:
-    """What makes the rows of codes, where the file has only those."""
-    names = [
-        (name, kind, 8 * KINDS[kind][1], size) for (name, kind, _), size in zip(GRIDS, sizes, strict=True)
-    ]
-    return [
-        "#ifdef __wasm__",
-        *(f"uint{bits}_t pe_{name}_grid[{size}];" for name, _, bits, size in names),
-        "",
-        "__attribute__((constructor)) static void expand(void) {",
-        *(
-            f"    for (size_t i = 0; i < {size}; i++) "
-            f"pe_{name}_grid[i] = ROW{bits // 8}({kind}, pe_{name}_codes[i]);"
-            for name, kind, bits, size in names
-        ),
-        "}",
-        "#endif",
-        "",
-    ]
+def table(name: str, numbers: list[int]) -> list[str]:
+    lines = [f"static const uint32_t {name}[] = {{"]
+    for at in range(0, len(numbers), 10):
+        lines.append("    " + " ".join(f"0x{number:08x}," for number in numbers[at : at + 10]))
+    return [*lines, "};", ""]
+
+
+EXPAND = """\
+/* The rows whose bit is set, as bytes, of `width` values each. */
+static void expand(void *grid, const uint32_t *rows, const int8_t *values, uint32_t n_values, size_t width) {
+    uint64_t *wide = grid;
+    uint32_t *narrow = grid;
+    uint32_t n_rows = 1;
+    for (size_t i = 0; i < width; i++) n_rows *= n_values;
+    for (uint32_t i = 0; i < n_rows; i++) {
+        if (!(rows[i / 32] >> i % 32 & 1)) continue;
+        uint64_t row = 0;
+        uint32_t digits = i;
+        for (size_t k = 0; k < width; k++, digits /= n_values)
+            row |= (uint64_t)(uint8_t)values[digits % n_values] << 8 * k;
+        if (width == 8)
+            *wide++ = row;
+        else
+            *narrow++ = (uint32_t)row;
+    }
+}
+"""
 
 
 def render() -> str:
     lines = [
-        "/* The grids of the IQ types. From tools/gen_iq_grids.py, which took them from the gguf package. */",
+        "/* The grids of the IQ types. From tools/gen_iq_grids.py, which took them from the gguf package.",
+        " * Of every row that is possible a bit says whether the grid has it; the rows, 33 KB, are made when",
+        " * the library is loaded. */",
         '#include "quant/iq_grids.h"',
         "",
         "// clang-format off",
-        MACROS,
     ]
-    tables = [(name, kind, codes(kind, source)) for name, kind, source in GRIDS]
-    for name, kind, numbers in tables:
-        lines += table(name, kind, numbers)
-    lines += expansion([len(numbers) for _, _, numbers in tables])
-    return "\n".join([*lines[:-1], "// clang-format on", ""])
+    declared, made = [], []
+    for name, kind, source in GRIDS:
+        numbers = rows(kind, source)
+        values, width = KINDS[kind]
+        lines += table(f"{name}_rows", words(kind, numbers))
+        declared.append(f"uint{8 * width}_t pe_{name}_grid[{len(numbers)}];")
+        of = ", ".join(map(str, values))
+        made.append(
+            f"    expand(pe_{name}_grid, {name}_rows, (const int8_t[]){{{of}}}, {len(values)}, {width});"
+        )
+    lines += [*declared, "", EXPAND]
+    lines += ["__attribute__((constructor)) static void expand_all(void) {", *made, "}"]
+    return "\n".join([*lines, "// clang-format on", ""])
 
 
 def main() -> None:

@@ -65,8 +65,8 @@ extern const pe_fits PE_JOIN(pe_fits_, PE_ISA);
 #define PE_UNPACK_FLOAT(slot, lower, elements, bytes, mins, largest)
 #ifdef PE_SHARED_UNPACK
 #define PE_CALL_INT_gemv(slot, lower)                                                                                  \
-    if (is_frequent(slot))                                                                                             \
-        gemv_int(slot, y, w, row_bytes, n_rows, x);                                                                    \
+    if (is_frequent(slot, x->n))                                                                                       \
+        gemv_frequent(slot, y, w, row_bytes, n_rows, x);                                                               \
     else                                                                                                               \
         gemv_shared(&type_##lower, y, w, row_bytes, n_rows, x)
 #define PE_CALL_INT_gemm(slot, lower) gemm_unpacked(&type_##lower, y, y_stride, w, row_bytes, n_rows, x, scratch)

@@ -9,14 +9,10 @@
 
 #include <stddef.h>
 
-#ifdef __wasm__ /* made when the module starts, see iq_grids.c */
-#define PE_IQ_GRID extern
-#else
-#define PE_IQ_GRID extern const
-#endif
-PE_IQ_GRID uint64_t pe_iq1s_grid[2048];                                          /* IQ1_S, IQ1_M: -1, 0, 1 */
-PE_IQ_GRID uint64_t pe_iq2xxs_grid[256], pe_iq2xs_grid[512], pe_iq2s_grid[1024]; /* 8, 25, 43 */
-PE_IQ_GRID uint32_t pe_iq3xxs_grid[256], pe_iq3s_grid[512];                      /* 4 to 62, 1 to 15 */
+/* Made when the library is loaded, and never changed after. */
+extern uint64_t pe_iq1s_grid[2048];                                          /* IQ1_S, IQ1_M: -1, 0, 1 */
+extern uint64_t pe_iq2xxs_grid[256], pe_iq2xs_grid[512], pe_iq2s_grid[1024]; /* 8, 25, 43 */
+extern uint32_t pe_iq3xxs_grid[256], pe_iq3s_grid[512];                      /* 4 to 62, 1 to 15 */
 
 static inline uint64_t pe_iq_load_u64(const void *p) {
     return (uint64_t)pe_load_u32(p) | (uint64_t)pe_load_u32((const uint8_t *)p + 4) << 32;

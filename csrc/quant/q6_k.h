@@ -36,7 +36,7 @@ static inline vq pe_q6_k_weights(const uint8_t *row, size_t g) {
     const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
     unsigned j = g % 8;
     vq low = vq_and(vq_shrv(vq_load_u8(block->ql + j / 4 * 64 + j % 2 * 32), (int)(j % 4 / 2 * 4)), 15);
-    vq high = vq_shl(vq_and(vq_shrv(vq_load_u8(block->qh + j / 4 * 32), (int)(j % 4 * 2)), 3), 4);
+    vq high = vq_field(block->qh + j / 4 * 32, (int)(j % 4 * 2), 3, 4);
     return vq_scale2(vq_sub(vq_or(low, high), vq_set1(32)), (int8_t)block->scales[2 * j],
                      (int8_t)block->scales[2 * j + 1]);
 }

@@ -14,6 +14,13 @@ static inline vq vq_thirds(vq a) { return vq_shr(vq_mul(a, vq_set1(3)), 8); }
 
 #endif
 
+#if defined(PE_VQ) && !defined(PE_VQ_FIELD)
+/* ((p >> shift) & mask) << up of 32 bytes; at most 127. */
+static inline vq vq_field(const uint8_t *p, int shift, int mask, int up) {
+    return vq_shl(vq_and(vq_shrv(vq_load_u8(p), shift), mask), up);
+}
+#endif
+
 #if defined(PE_VQ) && !defined(PE_VR_COLUMNS)
 /* The first n floats of each of PE_ROWS rows, `stride` floats apart, as columns. */
 static inline void vr_columns(vr out[], size_t n, const float *p, size_t stride) {

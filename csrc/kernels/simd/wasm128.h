@@ -13,18 +13,19 @@
 #ifndef pe_wasm_fma
 #define pe_wasm_fma(a, b, c)           wasm_f32x4_add(wasm_f32x4_mul(a, b), c)
 #define pe_wasm_lookup(table, indices) wasm_i8x16_swizzle(table, indices) /* of indices below 16 */
+#define PE_UNSIGNED_DOT                0                                  /* whether unsigned bytes are multiplied */
 #endif
 
-/* A constant that engines would otherwise make anew, in three instructions, wherever it is used: as a variable it is
- * made once, before the loop. */
-static inline uint64_t pe_kept64(uint64_t word) {
-    __asm__("" : "+r"(word));
-    return word;
+/* A constant that engines would otherwise make anew, in three instructions, wherever it is used: what depends on
+ * something in memory is made once, before the loop, and is kept. The compiler does not see the load, and moves it. */
+static const uint32_t pe_zero = 0;
+static inline uint32_t pe_kept32(uint32_t word) {
+    uint32_t zero;
+    __asm__("local.get %1\n\ti32.load 0\n\tlocal.set %0" : "=r"(zero) : "r"(&pe_zero));
+    return word | zero;
 }
-static inline v128_t pe_kept(uint32_t word) {
-    __asm__("" : "+r"(word));
-    return wasm_u32x4_splat(word);
-}
+static inline uint64_t pe_kept64(uint64_t word) { return word | pe_kept32(0); }
+static inline v128_t pe_kept(uint32_t word) { return wasm_u32x4_splat(pe_kept32(word)); }
 
 #define PE_VQ
 #define PE_SHARED_UNPACK
@@ -32,68 +33,91 @@ static inline v128_t pe_kept(uint32_t word) {
 
 /* ---- vq: 32 weights ----------------------------------------------------------------------------------------------
  *
- * They are multiplied as int16, eight a vector. Unpacking takes half the instructions on bytes, sixteen a vector, but
- * loading bytes as int16 is one instruction for eight, while widening a vector is three. So a vq may be any of these,
- * and turns into what the next step does with the least; which it is, is constant wherever the type is. */
+ * They are multiplied as int16, eight a vector, or as unsigned bytes. Unpacking takes half the instructions on bytes,
+ * sixteen a vector, but loading bytes as int16 is one instruction for eight, while widening a vector is three. So a vq
+ * may be any of these, and turns into what the next step does with the least; which it is, is constant wherever the
+ * type is. */
 
 enum {
-    PE_WIDE,    /* v[0..3]: int16 */
-    PE_BYTES,   /* v[0..1]: int8 */
-    PE_U8,      /* at p: unsigned bytes, to be shifted right by c[0] */
-    PE_NIBBLES, /* at p: 16 bytes, the low nibbles first */
-    PE_SPLAT,   /* c[0] in lanes 0..15, c[1] in 16..31 */
+    PE_WIDE,     /* v[0..3]: int16 */
+    PE_BYTES,    /* v[0..1]: int8 */
+    PE_UNSIGNED, /* v[0..1]: bytes of at most `top` < 128, from which `less` is to be subtracted */
+    PE_SCALED,   /* the same, and then multiplied: lanes 0..15 by c[0], 16..31 by c[1] */
+    PE_U8,       /* at p: unsigned bytes, to be shifted right by c[0] */
+    PE_NIBBLES,  /* at p: 16 bytes, the low nibbles first, from which `less` is to be subtracted */
+    PE_SPLAT,    /* c[0] in lanes 0..15, c[1] in 16..31 */
+    PE_MASK,     /* c[0] in the lanes whose bit in c[1] is set, else 0 */
 };
 
 typedef struct vq {
     v128_t v[4];
     const uint8_t *p;
-    int kind, c[2];
+    int kind, c[2], less, top;
 } vq;
 
-#define PE_ALL(n, becomes, expression)                                                                                 \
+#define PE_ALL(n, becomes, expression, ...)                                                                            \
     do {                                                                                                               \
-        vq r = {.kind = becomes};                                                                                      \
+        vq r = {.kind = becomes, __VA_ARGS__};                                                                         \
         PE_UNROLL(4)                                                                                                   \
         for (int i = 0; i < (n); i++) r.v[i] = (expression);                                                           \
         return r;                                                                                                      \
     } while (0)
-#define PE_FOUR(expression) PE_ALL(4, PE_WIDE, expression)
-#define PE_TWO(expression)  PE_ALL(2, PE_BYTES, expression)
+#define PE_FOUR(expression)              PE_ALL(4, PE_WIDE, expression, .less = 0)
+#define PE_TWO(expression)               PE_ALL(2, PE_BYTES, expression, .less = 0)
+#define PE_TWO_UNSIGNED(expression, ...) PE_ALL(2, PE_UNSIGNED, expression, __VA_ARGS__)
 
 #define PE_VQ_INLINE static inline __attribute__((always_inline))
 
+PE_VQ_INLINE v128_t pe_splat8(int c) { return pe_kept((uint32_t)(c & 0xff) * 0x01010101); }
+
+/* Half i of: c in the lanes whose bit of m is set, else 0. Each lane keeps its own bit of its byte and compares it. */
+PE_VQ_INLINE v128_t pe_mask(uint32_t m, int c, int i) {
+    const uint64_t one = pe_kept64(0x0101010101010101);
+    const v128_t bits = wasm_u32x4_splat(m), own = wasm_u64x2_splat(pe_kept64(0x8040201008040201));
+    const v128_t byte = i ? wasm_u64x2_make(one + one, 3 * one) : wasm_u64x2_make(0, one);
+    return wasm_v128_and(wasm_i8x16_eq(wasm_v128_and(pe_wasm_lookup(bits, byte), own), own), pe_splat8(c));
+}
+
+/* PE_NIBBLES as PE_UNSIGNED. */
+PE_VQ_INLINE vq pe_unsigned(vq a) {
+    if (a.kind != PE_NIBBLES) return a;
+    const v128_t bytes = wasm_v128_load(a.p), mask = pe_kept(0x0f0f0f0f);
+    return (vq){{wasm_v128_and(bytes, mask), wasm_v128_and(wasm_u16x8_shr(bytes, 4), mask)},
+                .kind = PE_UNSIGNED,
+                .less = a.less,
+                .top = 15};
+}
+/* Not of what may not fit: PE_WIDE, PE_SCALED and PE_U8. */
+PE_VQ_INLINE vq pe_bytes(vq a) {
+    a = pe_unsigned(a);
+    if (a.kind == PE_UNSIGNED && a.less) PE_TWO(wasm_i8x16_sub(a.v[i], pe_splat8(a.less)));
+    if (a.kind == PE_SPLAT) PE_TWO(pe_splat8(a.c[i]));
+    if (a.kind == PE_MASK) PE_TWO(pe_mask((uint32_t)a.c[1], a.c[0], i));
+    a.kind = PE_BYTES;
+    return a;
+}
 PE_VQ_INLINE vq pe_wide(vq a) {
-    if (a.kind == PE_BYTES)
-        return (vq){{wasm_i16x8_extend_low_i8x16(a.v[0]), wasm_i16x8_extend_high_i8x16(a.v[0]),
-                     wasm_i16x8_extend_low_i8x16(a.v[1]), wasm_i16x8_extend_high_i8x16(a.v[1])},
-                    .kind = PE_WIDE};
+    if (a.kind == PE_WIDE) return a;
     if (a.kind == PE_U8) PE_FOUR(wasm_u16x8_shr(wasm_u16x8_load8x8(a.p + 8 * i), (uint32_t)a.c[0]));
     if (a.kind == PE_NIBBLES) {
         const v128_t low = wasm_u16x8_load8x8(a.p), high = wasm_u16x8_load8x8(a.p + 8), mask = pe_kept(0x000f000f);
-        return (vq){
-            {wasm_v128_and(low, mask), wasm_v128_and(high, mask), wasm_u16x8_shr(low, 4), wasm_u16x8_shr(high, 4)},
-            .kind = PE_WIDE};
+        const v128_t v[4] = {wasm_v128_and(low, mask), wasm_v128_and(high, mask), wasm_u16x8_shr(low, 4),
+                             wasm_u16x8_shr(high, 4)};
+        PE_FOUR(a.less ? wasm_i16x8_sub(v[i], wasm_i16x8_splat((int16_t)a.less)) : v[i]);
     }
     if (a.kind == PE_SPLAT) PE_FOUR(wasm_i16x8_splat((int16_t)a.c[i / 2]));
-    return a;
+    const bool scaled = a.kind == PE_SCALED;
+    if (scaled) a.kind = PE_UNSIGNED;
+    const vq b = pe_bytes(a);
+    const v128_t v[4] = {wasm_i16x8_extend_low_i8x16(b.v[0]), wasm_i16x8_extend_high_i8x16(b.v[0]),
+                         wasm_i16x8_extend_low_i8x16(b.v[1]), wasm_i16x8_extend_high_i8x16(b.v[1])};
+    PE_FOUR(scaled ? wasm_i16x8_mul(v[i], wasm_i16x8_splat((int16_t)a.c[i / 2])) : v[i]);
 }
-/* Not of what may not fit: PE_WIDE and PE_U8. */
-PE_VQ_INLINE vq pe_bytes(vq a) {
-    if (a.kind == PE_NIBBLES) {
-        const v128_t bytes = wasm_v128_load(a.p), mask = pe_kept(0x0f0f0f0f);
-        return (vq){{wasm_v128_and(bytes, mask), wasm_v128_and(wasm_u16x8_shr(bytes, 4), mask)}, .kind = PE_BYTES};
-    }
-    if (a.kind == PE_SPLAT) PE_TWO(pe_kept((uint32_t)(a.c[i] & 0xff) * 0x01010101));
-    return a;
-}
-/* Whether a step on both is done on bytes. */
-PE_VQ_INLINE bool pe_on_bytes(vq a, vq b) {
-    const bool fit = a.kind != PE_WIDE && a.kind != PE_U8 && b.kind != PE_WIDE && b.kind != PE_U8;
-    return fit && (a.kind == PE_BYTES || b.kind == PE_BYTES);
-}
+PE_VQ_INLINE bool pe_fits(vq a) { return a.kind != PE_WIDE && a.kind != PE_SCALED && a.kind != PE_U8; }
+PE_VQ_INLINE bool pe_in_bytes(vq a) { return a.kind == PE_BYTES || a.kind == PE_UNSIGNED || a.kind == PE_MASK; }
 #define PE_STEP(on_wide, on_bytes)                                                                                     \
     do {                                                                                                               \
-        const bool both_bytes = pe_on_bytes(a, b);                                                                     \
+        const bool both_bytes = pe_fits(a) && pe_fits(b) && (pe_in_bytes(a) || pe_in_bytes(b));                        \
         a = both_bytes ? pe_bytes(a) : pe_wide(a), b = both_bytes ? pe_bytes(b) : pe_wide(b);                          \
         if (both_bytes) PE_TWO(on_bytes(a.v[i], b.v[i]));                                                              \
         PE_FOUR(on_wide(a.v[i], b.v[i]));                                                                              \
@@ -104,7 +128,7 @@ PE_VQ_INLINE vq vq_load_s8(const uint8_t *p) { PE_FOUR(wasm_i16x8_load8x8(p + 8 
 PE_VQ_INLINE vq vq_load_s16(const int16_t *p) { PE_FOUR(wasm_v128_load(p + 8 * i)); }
 PE_VQ_INLINE vq vq_load_nibbles(const uint8_t *p) { return (vq){.p = p, .kind = PE_NIBBLES}; }
 PE_VQ_INLINE vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
-    const vq at = pe_bytes(vq_load_nibbles(p));
+    const vq at = pe_unsigned(vq_load_nibbles(p));
     const v128_t table = wasm_v128_load(values);
     PE_TWO(pe_wasm_lookup(table, at.v[i]));
 }
@@ -120,38 +144,67 @@ PE_VQ_INLINE vq vq_shr(vq a, int n) {
 }
 PE_VQ_INLINE vq vq_shrv(vq a, int n) { return vq_shr(a, n); }
 PE_VQ_INLINE vq vq_shl(vq a, int n) {
-    if (a.kind == PE_BYTES)
+    if (a.kind == PE_UNSIGNED && !a.less && a.top << n < 128)
+        PE_TWO_UNSIGNED(wasm_i16x8_shl(a.v[i], (uint32_t)n), .top = a.top << n);
+    if (pe_in_bytes(a)) {
+        a = pe_bytes(a);
         PE_TWO(wasm_v128_and(wasm_i16x8_shl(a.v[i], (uint32_t)n), wasm_i8x16_splat((int8_t)(0xff << n))));
+    }
     a = pe_wide(a);
     PE_FOUR(wasm_i16x8_shl(a.v[i], (uint32_t)n));
 }
 /* c has no bits that a shift brings in from above. */
 PE_VQ_INLINE vq vq_and(vq a, int c) {
-    const v128_t mask = pe_kept((uint32_t)(c & 0xff) * 0x01010101);
+    const v128_t mask = pe_splat8(c);
     if (a.kind == PE_U8 && c < 128)
-        PE_TWO(wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(a.p + 16 * i), (uint32_t)a.c[0]), mask));
-    if (a.kind == PE_BYTES) PE_TWO(wasm_v128_and(a.v[i], mask));
+        PE_TWO_UNSIGNED(wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(a.p + 16 * i), (uint32_t)a.c[0]), mask), .top = c);
+    if (pe_in_bytes(a)) {
+        a = pe_bytes(a);
+        PE_TWO(wasm_v128_and(a.v[i], mask));
+    }
     a = pe_wide(a);
     PE_FOUR(wasm_v128_and(a.v[i], wasm_i16x8_splat((int16_t)c)));
 }
-PE_VQ_INLINE vq vq_or(vq a, vq b) { PE_STEP(wasm_v128_or, wasm_v128_or); }
+/* ((p >> shift) & mask) << up of bytes: one shift, if it is known which way. */
+#define PE_VQ_FIELD
+PE_VQ_INLINE vq vq_field(const uint8_t *p, int shift, int mask, int up) {
+    const v128_t kept = pe_splat8(mask << up);
+    if (shift >= up)
+        PE_TWO_UNSIGNED(wasm_v128_and(wasm_u16x8_shr(wasm_v128_load(p + 16 * i), (uint32_t)(shift - up)), kept),
+                        .top = mask << up);
+    PE_TWO_UNSIGNED(wasm_v128_and(wasm_i16x8_shl(wasm_v128_load(p + 16 * i), (uint32_t)(up - shift)), kept),
+                    .top = mask << up);
+}
+PE_VQ_INLINE vq vq_or(vq a, vq b) {
+    if (PE_UNSIGNED_DOT && a.kind == PE_NIBBLES && b.kind == PE_MASK && b.c[0] < 0) { /* x | -c = (x | 0) - c */
+        a = pe_unsigned(a);
+        PE_TWO_UNSIGNED(wasm_v128_or(a.v[i], pe_mask(~(uint32_t)b.c[1], -b.c[0], i)), .less = -b.c[0],
+                        .top = a.top - b.c[0]);
+    }
+    if (a.kind == PE_UNSIGNED && b.kind == PE_UNSIGNED && !a.less && !b.less)
+        PE_TWO_UNSIGNED(wasm_v128_or(a.v[i], b.v[i]), .top = a.top | b.top);
+    PE_STEP(wasm_v128_or, wasm_v128_or);
+}
 PE_VQ_INLINE vq vq_add(vq a, vq b) { PE_STEP(wasm_i16x8_add, wasm_i8x16_add); }
-PE_VQ_INLINE vq vq_sub(vq a, vq b) { PE_STEP(wasm_i16x8_sub, wasm_i8x16_sub); }
+PE_VQ_INLINE vq vq_sub(vq a, vq b) {
+    if ((a.kind == PE_UNSIGNED || a.kind == PE_NIBBLES) && b.kind == PE_SPLAT && b.c[0] == b.c[1]) {
+        a.less += b.c[0];
+        return a;
+    }
+    PE_STEP(wasm_i16x8_sub, wasm_i8x16_sub);
+}
 PE_VQ_INLINE vq vq_mul(vq a, vq b) {
+    if (a.kind == PE_UNSIGNED && b.kind == PE_SPLAT) {
+        a.kind = PE_SCALED, a.c[0] = b.c[0], a.c[1] = b.c[1];
+        return a;
+    }
     a = pe_wide(a), b = pe_wide(b);
     PE_FOUR(wasm_i16x8_mul(a.v[i], b.v[i]));
 }
-/* Lane i: c where bit i of m is set, else 0. Each lane keeps its own bit of its byte and compares it. */
-PE_VQ_INLINE vq vq_mask(uint32_t m, int c) {
-    const uint64_t one = pe_kept64(0x0101010101010101);
-    const v128_t bits = wasm_u32x4_splat(m), own = wasm_u64x2_splat(pe_kept64(0x8040201008040201));
-    const v128_t byte[2] = {wasm_u64x2_make(0, one), wasm_u64x2_make(one + one, 3 * one)};
-    const v128_t value = pe_kept((uint32_t)(c & 0xff) * 0x01010101);
-    PE_TWO(wasm_v128_and(wasm_i8x16_eq(wasm_v128_and(pe_wasm_lookup(bits, byte[i]), own), own), value));
-}
+PE_VQ_INLINE vq vq_mask(uint32_t m, int c) { return (vq){.kind = PE_MASK, .c = {c, (int)m}}; }
 /* Lane i negated where bit i of m is set. */
 PE_VQ_INLINE vq vq_negate(vq a, uint32_t m) {
-    const vq minus = vq_mask(m, -1);
+    const vq minus = pe_bytes(vq_mask(m, -1));
     a = pe_bytes(a);
     PE_TWO(wasm_i8x16_sub(wasm_v128_xor(a.v[i], minus.v[i]), minus.v[i]));
 }
@@ -176,15 +229,28 @@ PE_VQ_INLINE vi vq_dot(vq w, const int16_t *x) {
     for (int i = 1; i < 4; i++) acc = wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(w.v[i], wasm_v128_load(x + 8 * i)));
     return acc;
 }
+/* The same of PE_ROWS rows; a quarter of all of them after the other, so that less has to be kept. */
+PE_VQ_INLINE void vq_dots(vi out[PE_ROWS], const vq w[PE_ROWS], const int16_t *x) {
+    PE_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        const v128_t part = wasm_v128_load(x + 8 * i);
+        PE_UNROLL(4)
+        for (int r = 0; r < PE_ROWS; r++) {
+            const v128_t product = wasm_i32x4_dot_i16x8(pe_wide(w[r]).v[i], part);
+            out[r] = i ? wasm_i32x4_add(out[r], product) : product;
+        }
+    }
+}
 static inline v128_t pe_low32(v128_t a, v128_t b) { return wasm_i32x4_shuffle(a, b, 0, 4, 1, 5); }
 static inline v128_t pe_high32(v128_t a, v128_t b) { return wasm_i32x4_shuffle(a, b, 2, 6, 3, 7); }
 static inline v128_t pe_low64(v128_t a, v128_t b) { return wasm_i64x2_shuffle(a, b, 0, 2); }
 static inline v128_t pe_high64(v128_t a, v128_t b) { return wasm_i64x2_shuffle(a, b, 1, 3); }
-static inline vr vr_sum(const vi p[PE_ROWS]) {
+static inline v128_t pe_sum(const vi p[PE_ROWS]) {
     const vi ab = wasm_i32x4_add(pe_low32(p[0], p[1]), pe_high32(p[0], p[1]));
     const vi cd = wasm_i32x4_add(pe_low32(p[2], p[3]), pe_high32(p[2], p[3]));
-    return wasm_f32x4_convert_i32x4(wasm_i32x4_add(pe_low64(ab, cd), pe_high64(ab, cd)));
+    return wasm_i32x4_add(pe_low64(ab, cd), pe_high64(ab, cd));
 }
+static inline vr vr_sum(const vi p[PE_ROWS]) { return wasm_f32x4_convert_i32x4(pe_sum(p)); }
 static inline vr vr_zero(void) { return wasm_f32x4_const_splat(0.0f); }
 static inline vr vr_set1(float x) { return wasm_f32x4_splat(x); }
 static inline vr vr_mul(vr a, vr b) { return wasm_f32x4_mul(a, b); }

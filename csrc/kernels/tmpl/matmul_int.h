@@ -135,11 +135,7 @@ typedef struct pe_type_kernels {
 
 /* The rows of a step are as many streams to the memory system, too many for the prefetchers of small cores to follow:
  * what comes PREFETCH_BYTES later is asked for by hand, in the order of addresses, evenly over the groups. */
-#ifdef vs_touch /* of which too many at once would wait */
-enum { PREFETCH_BYTES = 4096, CACHE_LINE = 64 };
-#else
 enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
-#endif
 
 /* PE_ROW_SETS: how many times PE_ROWS rows are taken at once, so that they share what is loaded of the activations. */
 #ifndef PE_ROW_SETS
@@ -148,19 +144,6 @@ enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
 #ifndef PE_GROUPS_AT_ONCE /* groups of a block whose shifts become constants */
 #define PE_GROUPS_AT_ONCE(slot) 1
 #endif
-/* Some bytes from p on, if all of them lie before `end`: without an instruction that asks and cannot fail, they are
- * touched. */
-PE_INLINE void ask_for(const uint8_t *p, size_t bytes, const uint8_t *end) {
-#ifdef vs_touch
-    if (p + bytes > end) return;
-    PE_UNROLL(8)
-    for (size_t i = 0; i < bytes; i += CACHE_LINE) vs_touch(p + i);
-#else
-    (void)end;
-    for (size_t i = 0; i < bytes; i += CACHE_LINE) vs_prefetch(p + i);
-#endif
-}
-
 PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     enum { STEP_ROWS = PE_ROWS * PE_ROW_SETS };
     const type_facts facts = facts_of(slot);
@@ -185,7 +168,7 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
             for (size_t j = j0; j < j0 + PE_GROUPS_AT_ONCE(slot);
                  j++, later += step_bytes, q += PE_GROUP, scale++, sum += 2) {
                 const size_t g = b * block_groups + j;
-                ask_for(later, step_bytes, w + n_rows * row_bytes);
+                for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
                 const float s0 = mins ? sum[0] : 0, s1 = mins ? sum[1] : 0;
                 PE_UNROLL(2)
                 for (size_t s = 0; s < PE_ROW_SETS; s++) {

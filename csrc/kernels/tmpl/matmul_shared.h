@@ -2,8 +2,11 @@
  * its weights and its scales. So does gemv, but for the types that most files consist of. The order of roundings is
  * that of kernels.h. */
 
-/* Types with a gemv of their own. */
-PE_INLINE bool is_frequent(int slot) {
+enum { LONGEST_ROW = 16384 };
+
+/* Types with a gemv of their own, for rows of n. */
+PE_INLINE bool is_frequent(int slot, size_t n) {
+    if (n > LONGEST_ROW) return false;
     return slot == PE_SLOT_Q4_0 || slot == PE_SLOT_Q4_1 || slot == PE_SLOT_Q5_0 || slot == PE_SLOT_Q8_0 ||
            slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q5_K || slot == PE_SLOT_Q6_K;
 }
@@ -72,5 +75,92 @@ PE_ONCE void gemv_shared(const pe_type_kernels *type, float *y, const uint8_t *w
         float results[PE_ROWS];
         vr_store(results, acc);
         memcpy(y + r0, results, (n_rows - r0 < PE_ROWS ? n_rows - r0 : PE_ROWS) * sizeof *y);
+    }
+}
+
+/* ---- gemv of the types with one of their own ------------------------------------------------------------------- */
+
+enum { TOUCHED_AHEAD = 4096 }; /* of more at once would be waited for */
+
+/* Some bytes from p on, if all of them lie before `end`: without an instruction that asks and cannot fail, they are
+ * touched. */
+PE_INLINE void touch(const uint8_t *p, size_t bytes, const uint8_t *end) {
+    if (p + bytes > end) return;
+    PE_UNROLL(8)
+    for (size_t i = 0; i < bytes; i += CACHE_LINE) vs_touch(p + i);
+}
+
+#if PE_UNSIGNED_DOT
+PE_ONCE void split_input(pe_split *parts, const pe_act *x, int less) {
+    for (size_t g = 0; g < x->n / PE_GROUP; g++) pe_split_group(parts + g, x->q + g * PE_GROUP, less);
+}
+PE_INLINE bool is_split(int slot) { return slot != PE_SLOT_Q8_0; }
+PE_INLINE int less_of(int slot) { return slot == PE_SLOT_Q4_0 ? 8 : slot == PE_SLOT_Q5_0 ? 16 : 0; }
+#endif
+
+PE_INLINE void gemv_frequent(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
+    const type_facts facts = facts_of(slot);
+    const size_t mins = facts.mins, block_groups = facts.block_elements / PE_GROUP;
+    const size_t blocks = x->n / facts.block_elements;
+    const size_t step_bytes = PE_ROWS * PE_GROUP * facts.block_bytes / facts.block_elements;
+#if PE_UNSIGNED_DOT
+    pe_split parts[LONGEST_ROW / PE_GROUP]; /* 40 KB */
+    if (is_split(slot)) split_input(parts, x, less_of(slot));
+#endif
+    for (size_t r0 = 0; r0 < n_rows; r0 += PE_ROWS) {
+        const uint8_t *rows[PE_ROWS]; /* past the end: the last row again, its result is dropped */
+        PE_UNROLL(4)
+        for (size_t r = 0; r < PE_ROWS; r++) rows[r] = w + (r0 + r < n_rows ? r0 + r : n_rows - 1) * row_bytes;
+        vr acc = vr_zero();
+        const uint8_t *later = rows[0] + TOUCHED_AHEAD;
+        const int16_t *q = x->q;
+        const float *scale = x->scale, *sum = x->sum;
+#if PE_UNSIGNED_DOT
+        const pe_split *part = parts;
+#endif
+        for (size_t b = 0; b < blocks; b++) {
+            vr d[MAX_BLOCK_GROUPS], m[2 * MAX_BLOCK_GROUPS];
+            row_scales_of(slot, rows, 0, d, m);
+            for (size_t j0 = 0; j0 < block_groups; j0 += PE_GROUPS_AT_ONCE(slot)) {
+#if PE_UNSIGNED_DOT
+                v128_t factors[4];
+                if (slot == PE_SLOT_Q6_K) pe_pairs(factors, rows, offsetof(pe_q6_k_block, scales) + 2 * j0);
+#endif
+                PE_UNROLL(4)
+                for (size_t j = j0; j < j0 + PE_GROUPS_AT_ONCE(slot); j++) {
+                    touch(later, step_bytes, w + n_rows * row_bytes);
+                    later += step_bytes;
+                    vq weights[PE_ROWS];
+                    PE_UNROLL(4)
+                    for (size_t r = 0; r < PE_ROWS; r++) weights[r] = weights_of(slot, rows[r], j);
+                    vr dot;
+#if PE_UNSIGNED_DOT
+                    if (is_split(slot)) {
+                        dot = vr_split_sum(weights, part++, factors[j % 4]);
+                    } else
+#endif
+                    {
+                        vi partial[PE_ROWS];
+                        vq_dots(partial, weights, q);
+                        dot = vr_sum(partial);
+                    }
+                    acc = vr_fma(dot, vr_mul(d[j], vr_set1(*scale)), acc);
+                    if (mins == 1) acc = vr_fma(m[j], vr_set1(sum[0] + sum[1]), acc);
+                    q += PE_GROUP, scale++, sum += 2;
+                }
+            }
+            PE_UNROLL(4)
+            for (size_t r = 0; r < PE_ROWS; r++) {
+                rows[r] += facts.block_bytes;
+                __asm__("" : "+r"(rows[r]));
+            }
+        }
+        if (r0 + PE_ROWS <= n_rows) {
+            vr_store(y + r0, acc);
+        } else {
+            float tail[PE_ROWS];
+            vr_store(tail, acc);
+            memcpy(y + r0, tail, (n_rows - r0) * sizeof *y);
+        }
     }
 }
