@@ -38,9 +38,11 @@ function host() {
       "Cross-Origin-Resource-Policy": "same-origin",
       ETag: `"${bytes.length}"`,
     });
-    if (faults.get(name) !== "drop") return response.end(bytes.subarray(first));
+    const fault = faults.get(name);
     faults.delete(name);
-    response.write(bytes.subarray(first, bytes.length >> 1), () => setTimeout(() => response.destroy(), 300));
+    if (fault === "hold") response.write(bytes.subarray(first, bytes.length >> 1)); // and no more
+    else if (fault === "drop") response.write(bytes.subarray(first, (first + bytes.length) >> 1), () => setTimeout(() => response.destroy(), 300));
+    else response.end(bytes.subarray(first));
   });
   return new Promise((done) =>
     server.listen(0, "127.0.0.1", () =>
@@ -188,6 +190,7 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
   it("goes on with half a file after a reload", async () => {
     const { context, page } = await visit(browser, `${site.url}/`);
     const size = statSync(native.model).size;
+    site.faults.set("/model-half.gguf", "hold");
     const begun = await page.evaluate(async () => {
       const { PyEdge } = await import(new URL("dist/index.js", location.href).href);
       const stop = new AbortController();
@@ -257,12 +260,10 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
       }
       return most;
     }, 10);
-    assert.ok(peak < size + 60e6, `${peak} bytes of module memory`);
-    // The browser collects what nothing refers to when it likes; here it is asked to.
-    const cdp = await context.newCDPSession(page);
+    assert.ok(peak < size + 30e6, `${peak} bytes of module memory`);
+    // Nothing on the page's side waits for a collection; the browser ends busy workers within some seconds.
     let left = Infinity;
-    for (let i = 0; i < 40 && left > size; i++) {
-      await cdp.send("HeapProfiler.collectGarbage");
+    for (let i = 0; i < 120 && left > size; i++) {
       await new Promise((done) => setTimeout(done, 250));
       left = (await resident()) - before;
     }

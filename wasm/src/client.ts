@@ -139,7 +139,7 @@ class Channel implements Listener {
   private ended: ClosedError | null = null;
   private nextId = 1;
   private readonly pending = new Map<number, Pending>();
-  private interrupt: Int32Array | null = null;
+  private interrupter: MessagePort | null = null;
 
   static async open(assets: string): Promise<Channel> {
     const channel = new Channel();
@@ -175,13 +175,13 @@ class Channel implements Listener {
   }
 
   private abort(id: number): void {
-    if (this.interrupt) Atomics.store(this.interrupt, 0, 1);
+    this.interrupter?.postMessage(id);
     this.port?.post({ kind: "abort", id });
   }
 
   message(message: FromWorker): void {
-    if (message.kind === "interrupt") {
-      this.interrupt = new Int32Array(message.memory.buffer, message.address, 1);
+    if (message.kind === "interrupter") {
+      this.interrupter = message.port;
       return;
     }
     const pending = this.pending.get(message.id);
@@ -200,11 +200,12 @@ class Channel implements Listener {
     this.end(new ClosedError(`the worker failed: ${reason}`));
   }
 
-  /** End the worker. Its memory is free when nothing refers to it: neither must this side. */
+  /** End the worker, and with it all that has its memory. */
   end(error: ClosedError): void {
     if (this.ended) return;
     this.ended = error;
-    this.interrupt = null;
+    this.interrupter?.close();
+    this.interrupter = null;
     this.port?.end();
     this.port = null;
     const waiting = [...this.pending.values()];

@@ -151,8 +151,34 @@ export class Core {
 
   /** A call that returns a status. */
   private check(name: string, ...args: (number | bigint)[]): void {
-    const status = this.call(name, ...args);
+    let status;
+    do status = this.call(name, ...args);
+    while (status === STATUS.CANCELLED && this.meantForAnother());
     if (status !== STATUS.OK) throw this.failure(status, name);
+  }
+
+  // ---- the word that ends evaluations ----
+
+  private word: Pointer = 0;
+  private caller = 0;
+
+  /** The address of the word: who sets it to the number of a call ends that call (see interrupt.ts). */
+  get interrupt(): Pointer {
+    this.word ||= this.alloc(8);
+    return this.word;
+  }
+  /** What is evaluated from now on is done for call `id`. */
+  begin(id: number): void {
+    this.caller = id;
+    this.ints(this.interrupt, 1)[0] = 0;
+  }
+  /** The word came too late for the call that it was to end, and met this one: the evaluation, of which nothing is left,
+   * begins again. */
+  private meantForAnother(): boolean {
+    const word = this.ints(this.interrupt, 1);
+    if (word[0] === this.caller) return false;
+    word[0] = 0;
+    return true;
   }
 
   private failure(status: number, call: string): Error {
@@ -191,9 +217,6 @@ export class Core {
     return this.lend(new Uint8Array(table.buffer), (at) =>
       this.made("pe_model_open_parts", at, at + 4 * parts.length, parts.length),
     );
-  }
-  releaseModel(model: Pointer): void {
-    this.call("pe_model_release", model);
   }
 
   modelFields(model: Pointer): ModelFields {

@@ -2,11 +2,12 @@
  *
  * Calls into the module do not return before they are done, and messages are only heard between them. So long prompts
  * are evaluated in pieces, and between two tokens the engine takes a breath. Where memory is shared, an abort needs no
- * message: the client sets a word that the core looks at before every layer. */
+ * message to this worker: see interrupt.ts. */
 import { AdapterError, ContextOverflowError, PyEdgeError, UnsupportedError } from "./errors.js";
 import { Cancelled, Core, LARGEST_MODEL, TOKEN_CONTROL, TOKEN_END } from "./core.js";
 import type { ModelFields, Pointer } from "./core.js";
 import type { Call, Prompt, Results, WireGenerate, WireLora, WirePart } from "./protocol.js";
+import { startInterrupter } from "./interrupt.js";
 import { nameOf, readAll } from "./source.js";
 import type { Loading, Target } from "./source.js";
 import { ChatTemplate, plainText } from "./template.js";
@@ -90,15 +91,19 @@ export class Engine {
     readonly session: Pointer,
     readonly fields: ModelFields,
     readonly threads: number,
-    /** The word that ends evaluations. */
-    readonly interrupt: Pointer,
     readonly fileName: string,
     readonly openMs: number,
-    private readonly shared: boolean,
+    /** Whether the module's memory is shared, so that a call can be ended at any time. */
+    readonly shared: boolean,
   ) {}
 
-  static async load(call: LoadCall, loading: Loading): Promise<{ engine: Engine; info: ModelInfo }> {
+  static async load(
+    call: LoadCall,
+    loading: Loading,
+  ): Promise<{ engine: Engine; info: ModelInfo; interrupter: MessagePort | null }> {
     const core = await Core.create(call.module, call.assets, call.threads);
+    const shared = typeof SharedArrayBuffer === "function" && core.memory.buffer instanceof SharedArrayBuffer;
+    const starting = shared ? startInterrupter(core.memory, core.interrupt) : null;
     loading.signal.throwIfAborted();
     const room = new Room(core);
     const loaded = await readAll(call.parts, room, call.fetch, loading);
@@ -112,15 +117,15 @@ export class Engine {
       core.openModel(loaded.parts.map((part) => ({ at: room.at + part.offset, size: part.size }))),
     );
     const fields = core.modelFields(model);
-    const interrupt = core.alloc(8);
-    core.bytes(interrupt, 8).fill(0);
+    core.begin(0);
     const context = call.context || Math.min(fields.contextLength, MAX_CONTEXT);
-    const session = core.createSession(model, context, call.threads, call.kvF32, interrupt);
+    const session = core.createSession(model, context, call.threads, call.kvF32, core.interrupt);
     const openMs = performance.now() - before;
-    const shared = typeof SharedArrayBuffer === "function" && core.memory.buffer instanceof SharedArrayBuffer;
-    const engine = new Engine(core, model, session, fields, call.threads, interrupt, fileName, openMs, shared);
+    const interrupter = await starting;
+    const engine = new Engine(core, model, session, fields, call.threads, fileName, openMs, shared);
     return {
       engine,
+      interrupter,
       info: {
         name: fields.name || fileName.replace(/\.\w+$/, "") || fields.arch,
         arch: fields.arch,
@@ -186,11 +191,6 @@ export class Engine {
   }
 
   // ---- evaluation ----
-
-  /** What an abort of an earlier call set: before each call that evaluates. */
-  clearInterrupt(): void {
-    this.core.bytes(this.interrupt, 4).fill(0);
-  }
 
   /** Bring the session to exactly `ids`: what it holds of them stays, the rest is evaluated. Returns how many were. */
   private async advanceTo(ids: number[], signal: AbortSignal): Promise<number> {

@@ -108,9 +108,9 @@ export interface WireError {
   status?: number | undefined;
 }
 
-/** From the worker. `interrupt` comes once, where memory is shared: a word that ends evaluations while it is not 0. */
+/** From the worker. `interrupter` comes once, where memory is shared: a port that takes the ids of requests to end. */
 export type FromWorker =
-  | { kind: "interrupt"; memory: WebAssembly.Memory; address: number }
+  | { kind: "interrupter"; port: MessagePort }
   | { kind: "progress"; id: number; progress: Progress }
   | { kind: "warning"; id: number; message: string }
   | { kind: "piece"; id: number; piece: Piece }

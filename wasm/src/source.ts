@@ -35,6 +35,7 @@ export interface Loaded {
 const PIECE = 16 << 20;
 const ATTEMPTS = 6; // that bring nothing new, with growing pauses: half a minute
 const ATTEMPTS_ANEW = 3; // where each begins from the first byte
+const BUFFER = 256 << 10; // for what comes from the network
 const ALIGN = 64;
 const GROW = 32 << 20; // where the server does not tell how long a file is
 
@@ -373,14 +374,25 @@ function lengthOf(response: Response, from: number): number | null {
   return response.status === 206 ? from + length : length;
 }
 
+/** A body piece by piece; a piece is valid until the next one is asked for. They all come in one buffer where the engine
+ * can do that: a new one each time would be collected late, and cost as much memory as the file itself. */
 async function* body(response: Response): AsyncGenerator<Uint8Array> {
-  const reader = response.body?.getReader();
-  if (!reader) return;
+  const stream = response.body;
+  if (!stream) return;
+  let reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  try {
+    reader = stream.getReader({ mode: "byob" });
+  } catch {
+    reader = stream.getReader();
+  }
+  let buffer = new ArrayBuffer(BUFFER);
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } =
+        reader instanceof ReadableStreamDefaultReader ? await reader.read() : await reader.read(new Uint8Array(buffer));
+      if (value?.length) yield value;
       if (done) return;
-      yield value;
+      buffer = value?.buffer as ArrayBuffer;
     }
   } finally {
     reader.cancel().catch(() => undefined);

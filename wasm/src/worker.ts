@@ -4,6 +4,8 @@ import { Bench } from "./bench.js";
 import { Cancelled } from "./core.js";
 import { Engine } from "./engine.js";
 import { BusyError, ClosedError, ContextOverflowError, NetworkError, PyEdgeError } from "./errors.js";
+import { isNode } from "./features.js";
+import { INTERRUPTER, interrupter } from "./interrupt.js";
 import type { FromWorker, Results, ToWorker, WireError } from "./protocol.js";
 
 type Request = Exclude<ToWorker, { kind: "abort" }>;
@@ -27,7 +29,7 @@ async function alone<T>(id: number, run: (engine: Engine) => T | Promise<T>): Pr
       "the model is in use by another call (a generation that has not ended): end that first, or abort it through its signal",
     );
   evaluating = id;
-  open.clearInterrupt();
+  open.core.begin(id);
   try {
     return await run(open);
   } finally {
@@ -47,9 +49,8 @@ async function answer(call: Request, signal: AbortSignal): Promise<Results[Reque
       const loaded = await Engine.load(call, loading);
       engine = loaded.engine;
       loadMs = loaded.info.loadMs;
-      const { memory } = engine.core;
-      if (typeof SharedArrayBuffer === "function" && memory.buffer instanceof SharedArrayBuffer)
-        send({ kind: "interrupt", memory, address: engine.interrupt });
+      const { interrupter: port } = loaded;
+      if (port) send({ kind: "interrupter", port }, [port]);
       return loaded.info;
     }
     case "metadata":
@@ -124,16 +125,19 @@ async function receive(message: ToWorker): Promise<void> {
   }
 }
 
-if (typeof process === "object" && process.versions?.node && !("importScripts" in globalThis)) {
-  const { parentPort } = await import("node:worker_threads");
+if (isNode()) {
+  const { parentPort, workerData } = await import("node:worker_threads");
   if (!parentPort) throw new Error("worker.js runs in a worker");
   send = (message, transfer = []) => parentPort.postMessage(message, transfer as never);
-  parentPort.on("message", (message: ToWorker) => void receive(message));
+  const charged = (message: Parameters<typeof interrupter>[0]): void => interrupter(message, () => parentPort.postMessage(null));
+  parentPort.on("message", workerData === INTERRUPTER ? charged : (message: ToWorker) => void receive(message));
 } else {
   const scope = globalThis as unknown as {
-    postMessage(message: FromWorker, transfer: Transferable[]): void;
-    onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+    name: string;
+    postMessage(message: FromWorker | null, transfer?: Transferable[]): void;
+    onmessage: ((event: MessageEvent) => void) | null;
   };
   send = (message, transfer = []) => scope.postMessage(message, transfer);
-  scope.onmessage = (event) => void receive(event.data);
+  const charged = (event: MessageEvent): void => interrupter(event.data, () => scope.postMessage(null));
+  scope.onmessage = scope.name === INTERRUPTER ? charged : (event) => void receive(event.data);
 }
