@@ -326,6 +326,9 @@ describe("the page under bad conditions", { skip: missing ? `needs ${missing}` :
     const fits = page.getByRole("button", { name: "fits", exact: true });
     await fits.click();
     await until(async () => (await fits.getAttribute("aria-pressed")) === "true", "the adapter", 60);
+    await page.setViewportSize({ width: 375, height: 740 }); // a phone: the chips are moved sideways, the page is not
+    assert.deepEqual(await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]), [375, 375]);
+    await page.setViewportSize({ width: 1280, height: 800 });
     assert.notEqual(await says(page), answer);
     await fits.click();
     await until(async () => (await fits.getAttribute("aria-pressed")) === "false", "the model alone", 60);
