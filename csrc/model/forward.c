@@ -426,6 +426,16 @@ static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
         }
 }
 
+/* What follows the last product before a layer. */
+static void expect_layer(pe_forward *f, const pe_layer *layer) {
+    if (layer == f->weights.layers + f->model->config.n_layer)
+        pe_products_expect(f, 1, (const pe_weight *[]){&f->weights.output});
+    else if (layer->is_conv)
+        pe_products_expect(f, 3, (const pe_weight *[]){&layer->conv_b, &layer->conv_c, &layer->conv_x});
+    else
+        pe_products_expect(f, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v});
+}
+
 /* Attention, or the short convolution that stands in its place. */
 static void mix_positions(stage *s) {
     pe_forward *f = s->f;
@@ -435,11 +445,13 @@ static void mix_positions(stage *s) {
     if (layer->is_conv) {
         s->quantise = pe_weight_is_int(&layer->conv_in);
         run_tiles(s, attention_input);
+        pe_products_expect(f, 0, NULL);
         pe_conv_run(f, s->cache, layer, s->n_tokens, s->position);
         return;
     }
     s->quantise = pe_weight_is_int(&layer->q) || pe_weight_is_int(&layer->k) || pe_weight_is_int(&layer->v);
     run_tiles(s, attention_input);
+    pe_products_expect(f, 1, (const pe_weight *[]){&layer->o});
     pe_products(f, &f->input, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v}, (float *[]){f->q, f->k, f->v});
     run_tiles(s, rotate);
     run_store(s);
@@ -447,6 +459,10 @@ static void mix_positions(stage *s) {
     s->quantise = pe_weight_is_int(&layer->o);
     set_input(s, f->q, q_width(c));
     run_tiles(s, attention_output);
+    if (layer->gate.data)
+        pe_products_expect(f, 2, (const pe_weight *[]){&layer->gate, &layer->up});
+    else
+        pe_products_expect(f, layer->up.data ? 1 : 0, (const pe_weight *[]){&layer->up});
     pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->o}, (float *[]){f->h});
 }
 
@@ -457,6 +473,7 @@ static void feed_forward(stage *s) {
     if (layer->router.data) {
         s->quantise = false; /* the router's input is quantised apart */
         run_tiles(s, feed_forward_input);
+        pe_products_expect(f, 0, NULL);
         pe_experts_run(f, layer, s->n_tokens);
         return;
     }
@@ -464,6 +481,7 @@ static void feed_forward(stage *s) {
     s->quantise = (gated && pe_weight_is_int(&layer->gate)) || pe_weight_is_int(&layer->up);
     set_input(s, f->h, c->n_embd);
     run_tiles(s, feed_forward_input);
+    pe_products_expect(f, 1, (const pe_weight *[]){&layer->down});
     if (gated)
         pe_products(f, &f->input, 2, (const pe_weight *[]){&layer->gate, &layer->up}, (float *[]){f->gate, f->up});
     else
@@ -471,6 +489,7 @@ static void feed_forward(stage *s) {
     s->quantise = pe_weight_is_int(&layer->down);
     set_input(s, f->gate, c->n_ff);
     run_tiles(s, feed_forward_gate);
+    expect_layer(f, layer + 1);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
 }
 
@@ -532,6 +551,7 @@ void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
     stage s = {.f = f, .n_tokens = end - first, .quantise = pe_weight_is_int(&f->weights.output)};
     set_input(&s, f->h, f->model->config.n_embd);
     run_tiles(&s, head_input);
+    expect_layer(f, f->weights.layers);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&f->weights.output}, (float *[]){out});
     const pe_config *c = &f->model->config;
     logits l = {f, out, (end - first) * c->n_vocab};

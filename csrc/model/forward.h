@@ -7,17 +7,22 @@
 #include "model/adapter.h"
 #include "model/kvcache.h"
 
-enum { PE_CHUNK = 256 }; /* tokens evaluated together at most: their activations stay in the cache */
+enum {
+    PE_CHUNK = 256,  /* tokens evaluated together at most: their activations stay in the cache */
+    PE_MAX_JOIN = 3, /* products that share an input: Q, K and V */
+};
 
 typedef struct pe_forward {
     const pe_model *model;
     pe_weights weights; /* of the model, with the session's adapters */
     const pe_kernels *kernels;
     pe_pool *pool;
-    atomic_bool *cancelled;            /* set from any thread */
-    const volatile int32_t *interrupt; /* NULL, or not 0 as well */
-    size_t n_ctx;                      /* of the session: some architectures have another rope for long ones */
-    struct pe_collect *collect;        /* NULL: nothing is collected */
+    atomic_bool *cancelled;             /* set from any thread */
+    const volatile int32_t *interrupt;  /* NULL, or not 0 as well */
+    size_t n_ctx;                       /* of the session: some architectures have another rope for long ones */
+    struct pe_collect *collect;         /* NULL: nothing is collected */
+    const pe_weight *next[PE_MAX_JOIN]; /* weights of the product after the next one, as far as they are known */
+    size_t n_next;
 
     size_t capacity;     /* tokens that the buffers hold */
     size_t buffer_bytes; /* of all that is below */

@@ -1,5 +1,7 @@
 /* A job is the rows of all weights, counted through in units, and a task is a run of units: long, because each begins
- * with a wait for the memory, but several for each thread, so that a late thread costs little. */
+ * with a wait for the memory, but several for each thread, so that a late thread costs little. The tasks of a thread
+ * follow each other, since what a kernel asks for ahead is what comes next in memory; a thread that has done its own
+ * takes those of others. While it then waits, the first rows of its share of the next job are on their way. */
 #include "model/product.h"
 #include "model/collect.h"
 #include "model/stage.h"
@@ -9,8 +11,16 @@ enum {
     ROW_UNIT = 8,  /* rows of a unit for one token; for more it is a panel */
     LOW_UNIT = 32, /* the same where adapters add to them: whole vectors of columns */
     LOW_ROWS = 4,  /* rows of A that a task takes at least */
-    CACHE_LINE = 64
+    CACHE_LINE = 64,
+    MAX_SHARES = 8,         /* more threads have theirs in common */
+    AHEAD_BYTES = 32 << 10, /* of the next job that a thread asks for */
 };
+
+/* Tasks next..end-1, of one thread. */
+typedef struct share {
+    _Alignas(CACHE_LINE) atomic_uint next;
+    unsigned end;
+} share;
 
 typedef struct product {
     const pe_forward *f;
@@ -23,11 +33,13 @@ typedef struct product {
     size_t column[PE_MAX_JOIN]; /* where they begin */
     size_t n_low_tasks;         /* tasks of a single token that compute `low`, before those of rows, which use it */
     atomic_uint low_done;       /* of them */
+    size_t n_shares;
+    share shares[MAX_SHARES];
 } product;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t units_of(const product *p, const pe_weight *w) { return (w->n_out + p->unit - 1) / p->unit; }
+static size_t units_of(size_t unit, const pe_weight *w) { return (w->n_out + unit - 1) / unit; }
 
 /* ---- low-rank additions of adapters ----------------------------------------------------------------------------- */
 
@@ -139,21 +151,62 @@ static void multiply_rows(product *p, size_t index, size_t row, size_t end, int 
     }
 }
 
+static size_t tasks_of(const pe_forward *f, size_t n_units) {
+    const size_t threads = (size_t)pe_pool_threads(f->pool);
+    return threads == 1 ? 1 : smaller(n_units, threads * TASKS_PER_THREAD);
+}
+static size_t first_task(size_t n_tasks, size_t share, size_t n_shares) { return share * n_tasks / n_shares; }
+
+/* The next task of a thread; there is one, since it was called for one. */
+static size_t take_task(product *p, size_t own) {
+    for (size_t i = own;; i = (i + 1) % p->n_shares) {
+        share *s = &p->shares[i];
+        if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) continue;
+        const unsigned task = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+        if (task < s->end) return task;
+    }
+}
+
+#ifndef __wasm__
+/* Ask for where a thread's share of the next job begins. */
+static void fetch_next(const product *p, size_t own) {
+    const pe_forward *f = p->f;
+    size_t n_units = 0;
+    for (size_t i = 0; i < f->n_next; i++) n_units += units_of(p->unit, f->next[i]);
+    if (n_units == 0) return;
+    const size_t n_tasks = tasks_of(f, n_units);
+    size_t unit = first_task(n_tasks, own, p->n_shares) * n_units / n_tasks, i = 0;
+    for (; unit >= units_of(p->unit, f->next[i]); i++) unit -= units_of(p->unit, f->next[i]);
+    const pe_weight *w = f->next[i];
+    const size_t at = unit * p->unit * w->row_bytes, left = w->n_out * w->row_bytes - at;
+    for (size_t k = 0; k < smaller(left, AHEAD_BYTES); k += CACHE_LINE) __builtin_prefetch(w->data + at + k, 0, 2);
+}
+
+void pe_products_expect(pe_forward *f, size_t n, const pe_weight *const next[]) {
+    f->n_next = n;
+    for (size_t i = 0; i < n; i++) f->next[i] = next[i];
+}
+#endif
+
 static void product_task(void *context, size_t task, int thread) {
     product *p = context;
     if (task < p->n_low_tasks) {
         low_task(p, task);
         return;
     }
-    task -= p->n_low_tasks;
+    const size_t own = (size_t)thread % p->n_shares;
+    task = take_task(p, own);
     size_t first = task * p->n_units / p->n_tasks, end = (task + 1) * p->n_units / p->n_tasks;
     for (size_t i = 0; i < p->n && end > 0; i++) {
-        const size_t units = units_of(p, p->weights[i]);
+        const size_t units = units_of(p->unit, p->weights[i]);
         if (first < units)
             multiply_rows(p, i, first * p->unit, smaller(smaller(end, units) * p->unit, p->weights[i]->n_out), thread);
         first = first > units ? first - units : 0;
         end = end > units ? end - units : 0;
     }
+#ifndef __wasm__
+    if (p->input->n_tokens == 1 && task + 1 == p->shares[own].end) fetch_next(p, own);
+#endif
 }
 
 void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_weight *const weights[],
@@ -164,7 +217,7 @@ void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_we
     for (size_t i = 0; i < n; i++) {
         p.weights[i] = weights[i];
         p.outputs[i] = outputs[i];
-        p.n_units += units_of(&p, weights[i]);
+        p.n_units += units_of(p.unit, weights[i]);
     }
     plan_deltas(&p);
     p.low = f->low;
@@ -173,7 +226,12 @@ void pe_products(const pe_forward *f, const pe_act *input, size_t n, const pe_we
         p.n_low_tasks = smaller((p.rank + LOW_ROWS - 1) / LOW_ROWS, threads);
     else if (p.rank)
         pe_stage_run(f, input->n_tokens, multiply_a_task, &p);
-    p.n_tasks = threads == 1 ? 1 : smaller(p.n_units, threads * TASKS_PER_THREAD);
+    p.n_tasks = tasks_of(f, p.n_units);
     if (input->n_tokens > PE_FEW && threads > 1) p.n_tasks = p.n_units; /* bound by arithmetic: as even as can be */
+    p.n_shares = smaller(threads, MAX_SHARES);
+    for (size_t i = 0; i < p.n_shares; i++) {
+        atomic_init(&p.shares[i].next, (unsigned)first_task(p.n_tasks, i, p.n_shares));
+        p.shares[i].end = (unsigned)first_task(p.n_tasks, i + 1, p.n_shares);
+    }
     pe_pool_run(f->pool, product_task, &p, p.n_low_tasks + p.n_tasks);
 }

@@ -5,10 +5,17 @@
 #include "model/forward.h"
 #include "model/model.h"
 
-enum { PE_MAX_JOIN = 3 }; /* products that share an input: Q, K and V */
-
 /* outputs[i] [n_tokens, n_out of weights[i]] = input x weights[i]^T, for n <= PE_MAX_JOIN weights as one job. */
 void pe_products(const pe_forward *forward, const pe_act *input, size_t n, const pe_weight *const weights[],
                  float *const outputs[]);
+/* What will be multiplied after the next pe_products, so that it can be asked for meanwhile; n 0: not known. In
+ * WebAssembly nothing can be asked for. */
+#ifdef __wasm__
+static inline void pe_products_expect(pe_forward *forward, size_t n, const pe_weight *const next[]) {
+    (void)forward, (void)n, (void)next;
+}
+#else
+void pe_products_expect(pe_forward *forward, size_t n, const pe_weight *const next[]);
+#endif
 
 #endif

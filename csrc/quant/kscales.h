@@ -22,10 +22,11 @@ static inline int pe_kscales_min(const uint8_t *scales, unsigned j) {
 /* All eight of each, four bytes at a time (on little-endian machines, as all that this runs on are). */
 static inline void pe_kscales_unpack(const uint8_t *packed, uint8_t scales[8], uint8_t mins[8]) {
     const uint32_t a = pe_load_u32(packed), b = pe_load_u32(packed + 4), c = pe_load_u32(packed + 8);
-    const uint32_t words[4] = {a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), b & 0x3f3f3f3f,
-                               (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)};
+    /* in whole registers: stores of halves could not be forwarded to the load of both */
+    const uint64_t low = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), high = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+    const uint64_t words[2] = {(a & 0x3f3f3f3f) | low << 32, (b & 0x3f3f3f3f) | high << 32};
     memcpy(scales, words, 8);
-    memcpy(mins, words + 2, 8);
+    memcpy(mins, words + 1, 8);
 }
 
 #endif

@@ -18,6 +18,8 @@ typedef __m256i vi; /* partial int32 sums of one row */
 typedef __m256 vr;  /* one float for each of PE_ROWS rows */
 
 enum { PE_ROWS = 8 };
+/* A shift by a constant is one instruction less. */
+#define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
 
 static inline vq vq_load_u8(const uint8_t *p) {
     return (vq){_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)),
@@ -91,7 +93,7 @@ static inline void vq_store(int16_t *p, vq a) {
 }
 
 static inline vi vq_dot(vq w, const int16_t *x) {
-    vi acc = pe_dot_step(_mm256_setzero_si256(), w.lo, _mm256_loadu_si256((const __m256i *)x));
+    vi acc = _mm256_madd_epi16(w.lo, _mm256_loadu_si256((const __m256i *)x)); /* needs no zero to start from */
     return pe_dot_step(acc, w.hi, _mm256_loadu_si256((const __m256i *)(x + 16)));
 }
 
@@ -110,10 +112,24 @@ static inline vr vr_sum(const vi p[PE_ROWS]) {
 
 static inline vr vr_zero(void) { return _mm256_setzero_ps(); }
 static inline vr vr_set1(float x) { return _mm256_set1_ps(x); }
-/* p[0], p[stride], ... a row each */
-static inline vr vr_column(const float *p, size_t stride) {
-    return _mm256_setr_ps(p[0], p[stride], p[2 * stride], p[3 * stride], p[4 * stride], p[5 * stride], p[6 * stride],
-                          p[7 * stride]);
+#define PE_VR_COLUMNS
+/* Four neighbouring floats of rows 0 and 4 from p on. */
+static inline vr pe_row_halves(const float *p, size_t stride) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+}
+/* The first n floats of each of PE_ROWS rows, `stride` floats apart, as columns; n up to the next multiple of 4 are
+ * read and written. Called from every type's kernels, so not a part of them. */
+static __attribute__((noinline)) void vr_columns(vr out[], size_t n, const float *p, size_t stride) {
+    for (size_t i = 0; i < n; i += 4, p += 4) {
+        const vr r0 = pe_row_halves(p, stride), r1 = pe_row_halves(p + stride, stride);
+        const vr r2 = pe_row_halves(p + 2 * stride, stride), r3 = pe_row_halves(p + 3 * stride, stride);
+        const vr a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);
+        const vr c = _mm256_unpacklo_ps(r2, r3), d = _mm256_unpackhi_ps(r2, r3);
+        out[i] = _mm256_shuffle_ps(a, c, 0x44);
+        out[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        out[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        out[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
 }
 static inline vr vr_mul(vr a, vr b) { return _mm256_mul_ps(a, b); }
 static inline vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }

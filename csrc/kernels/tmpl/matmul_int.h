@@ -112,7 +112,7 @@ PE_INLINE void row_scales_of(int slot, const uint8_t *const rows[], size_t b, vr
         for (size_t r = 0; r < PE_ROWS; r++) scales_of(slot, rows[r], b, scales[r], mins[r]);
     }
     vr_columns(d, groups, scales[0], MAX_BLOCK_GROUPS);
-    vr_columns(m, facts.mins * groups, mins[0], 2 * MAX_BLOCK_GROUPS);
+    if (facts.mins) vr_columns(m, facts.mins * groups, mins[0], 2 * MAX_BLOCK_GROUPS);
 }
 
 /* What gemm needs of a type; the functions are compiled for each. */
@@ -144,12 +144,49 @@ enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
 #ifndef PE_GROUPS_AT_ONCE /* groups of a block whose shifts become constants */
 #define PE_GROUPS_AT_ONCE(slot) 1
 #endif
+/* Where gemv is: what comes next of the activations, and what is to be asked for. */
+typedef struct gemv_place {
+    const int16_t *q;
+    const float *scale, *sum;
+    const uint8_t *later;
+} gemv_place;
+
+/* Group j of block b of the rows at hand. */
+PE_INLINE void gemv_group(int slot, vr acc[PE_ROW_SETS], gemv_place *at, const uint8_t *const rows[], size_t b,
+                          size_t j, vr d[][MAX_BLOCK_GROUPS], vr m[][2 * MAX_BLOCK_GROUPS]) {
+    const type_facts facts = facts_of(slot);
+    const size_t mins = facts.mins, block = b * facts.block_bytes;
+    const size_t step_bytes = PE_ROWS * PE_ROW_SETS * PE_GROUP * facts.block_bytes / facts.block_elements;
+    for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(at->later + i);
+    const float s0 = mins ? at->sum[0] : 0, s1 = mins ? at->sum[1] : 0;
+    PE_UNROLL(2)
+    for (size_t s = 0; s < PE_ROW_SETS; s++) {
+        const uint8_t *const *set = rows + s * PE_ROWS;
+        vi partial[PE_ROWS];
+        if (is_rare(slot)) {
+            rare_dots(slot, partial, set, b * facts.block_elements / PE_GROUP + j, at->q);
+        } else {
+#ifdef PE_ROW_PAIRS
+            PE_UNROLL(8)
+            for (size_t r = 0; r < PE_ROWS; r += 2)
+                partial[r / 2] =
+                    vq_dot_pair(weights_of(slot, set[r] + block, j), weights_of(slot, set[r + 1] + block, j), at->q);
+#else
+            PE_UNROLL(8)
+            for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, set[r] + block, j), at->q);
+#endif
+        }
+        acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(*at->scale)), acc[s]);
+        if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
+        if (mins == 2) acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
+    }
+    at->later += step_bytes, at->q += PE_GROUP, at->scale++, at->sum += 2;
+}
+
 PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, size_t n_rows, const pe_act *x) {
     enum { STEP_ROWS = PE_ROWS * PE_ROW_SETS };
     const type_facts facts = facts_of(slot);
-    const size_t mins = facts.mins;
     const size_t block_groups = facts.block_elements / PE_GROUP, blocks = x->n / facts.block_elements;
-    const size_t step_bytes = STEP_ROWS * PE_GROUP * facts.block_bytes / facts.block_elements;
     for (size_t i = 0; i < PREFETCH_BYTES && i < n_rows * row_bytes; i += CACHE_LINE) vs_prefetch(w + i);
     for (size_t r0 = 0; r0 < n_rows; r0 += STEP_ROWS) {
         const uint8_t *rows[STEP_ROWS]; /* past the end: the last row again, its result is dropped */
@@ -157,41 +194,17 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
         vr acc[PE_ROW_SETS];
         PE_UNROLL(2)
         for (size_t s = 0; s < PE_ROW_SETS; s++) acc[s] = vr_zero();
-        const uint8_t *later = rows[0] + PREFETCH_BYTES;
-        const int16_t *q = x->q;
-        const float *scale = x->scale, *sum = x->sum;
+        gemv_place at = {x->q, x->scale, x->sum, rows[0] + PREFETCH_BYTES};
         for (size_t b = 0; b < blocks; b++) {
             vr d[PE_ROW_SETS][MAX_BLOCK_GROUPS], m[PE_ROW_SETS][2 * MAX_BLOCK_GROUPS];
             PE_UNROLL(2)
             for (size_t s = 0; s < PE_ROW_SETS; s++) row_scales_of(slot, rows + s * PE_ROWS, b, d[s], m[s]);
-            for (size_t j0 = 0; j0 < block_groups; j0 += PE_GROUPS_AT_ONCE(slot)) PE_UNROLL(4)
-            for (size_t j = j0; j < j0 + PE_GROUPS_AT_ONCE(slot);
-                 j++, later += step_bytes, q += PE_GROUP, scale++, sum += 2) {
-                const size_t g = b * block_groups + j;
-                for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(later + i);
-                const float s0 = mins ? sum[0] : 0, s1 = mins ? sum[1] : 0;
-                PE_UNROLL(2)
-                for (size_t s = 0; s < PE_ROW_SETS; s++) {
-                    const uint8_t *const *set = rows + s * PE_ROWS;
-                    vi partial[PE_ROWS];
-                    if (is_rare(slot)) {
-                        rare_dots(slot, partial, set, g, q);
-                    } else {
-#ifdef PE_ROW_PAIRS
-                        PE_UNROLL(8)
-                        for (size_t r = 0; r < PE_ROWS; r += 2)
-                            partial[r / 2] =
-                                vq_dot_pair(weights_of(slot, set[r], g), weights_of(slot, set[r + 1], g), q);
-#else
-                        PE_UNROLL(8)
-                        for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, set[r], g), q);
-#endif
-                    }
-                    acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(*scale)), acc[s]);
-                    if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
-                    if (mins == 2)
-                        acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
-                }
+            /* by hand: compilers leave a loop of this size as it is */
+            for (size_t j = 0; j < block_groups; j += PE_GROUPS_AT_ONCE(slot)) {
+                gemv_group(slot, acc, &at, rows, b, j, d, m);
+                if (PE_GROUPS_AT_ONCE(slot) > 1) gemv_group(slot, acc, &at, rows, b, j + 1, d, m);
+                if (PE_GROUPS_AT_ONCE(slot) > 2) gemv_group(slot, acc, &at, rows, b, j + 2, d, m);
+                if (PE_GROUPS_AT_ONCE(slot) > 2) gemv_group(slot, acc, &at, rows, b, j + 3, d, m);
             }
         }
         PE_UNROLL(2)
