@@ -26,8 +26,13 @@ const pe_arch *pe_arch_find(const char *name, size_t size) {
 }
 
 static pe_status find_arch(pe_model *model) {
-    pe_view name;
-    pe_status status = pe_gguf_string(&model->gguf, "general.architecture", true, &name);
+    static const char adapter[] = "adapter";
+    pe_view name, type = {"", 0};
+    pe_status status = pe_gguf_string(&model->gguf, "general.type", false, &type);
+    if (!status && type.size == strlen(adapter) && memcmp(type.data, adapter, type.size) == 0)
+        return pe_fail(PE_ERR_FORMAT, "this file is an adapter, not a model: open the model that it was made for, and "
+                                      "attach the adapter to it");
+    if (!status) status = pe_gguf_string(&model->gguf, "general.architecture", true, &name);
     if (status) return status;
     model->arch = pe_arch_find(name.data, name.size);
     if (model->arch) return PE_OK;

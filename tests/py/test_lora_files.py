@@ -251,6 +251,11 @@ def test_no_adapter_at_all(base: pyedge.Model, tmp_path: pathlib.Path) -> None:
         base.load_lora(base.path)
 
 
+def test_an_adapter_is_no_model(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(pyedge.ModelFileError, match="is an adapter, not a model: open the model"):
+        pyedge.Model(lm.adapter_for("llama").save_gguf(tmp_path / "a.gguf"))
+
+
 # ---- merging -----------------------------------------------------------------------------------------------
 
 
