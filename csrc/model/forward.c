@@ -426,16 +426,6 @@ static void fill_angles(const pe_forward *f, size_t n_tokens, size_t position) {
         }
 }
 
-/* What follows the last product before a layer. */
-static void expect_layer(pe_forward *f, const pe_layer *layer) {
-    if (layer == f->weights.layers + f->model->config.n_layer)
-        pe_products_expect(f, 1, (const pe_weight *[]){&f->weights.output});
-    else if (layer->is_conv)
-        pe_products_expect(f, 3, (const pe_weight *[]){&layer->conv_b, &layer->conv_c, &layer->conv_x});
-    else
-        pe_products_expect(f, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v});
-}
-
 /* Attention, or the short convolution that stands in its place. */
 static void mix_positions(stage *s) {
     pe_forward *f = s->f;
@@ -489,7 +479,7 @@ static void feed_forward(stage *s) {
     s->quantise = pe_weight_is_int(&layer->down);
     set_input(s, f->gate, c->n_ff);
     run_tiles(s, feed_forward_gate);
-    expect_layer(f, layer + 1);
+    pe_products_expect_layer(f, layer + 1);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&layer->down}, (float *[]){f->h});
 }
 
@@ -551,7 +541,7 @@ void pe_forward_logits(pe_forward *f, size_t first, size_t end, float *out) {
     stage s = {.f = f, .n_tokens = end - first, .quantise = pe_weight_is_int(&f->weights.output)};
     set_input(&s, f->h, f->model->config.n_embd);
     run_tiles(&s, head_input);
-    expect_layer(f, f->weights.layers);
+    pe_products_expect_layer(f, f->weights.layers);
     pe_products(f, &f->input, 1, (const pe_weight *[]){&f->weights.output}, (float *[]){out});
     const pe_config *c = &f->model->config;
     logits l = {f, out, (end - first) * c->n_vocab};

@@ -186,6 +186,15 @@ void pe_products_expect(pe_forward *f, size_t n, const pe_weight *const next[]) 
     f->n_next = n;
     for (size_t i = 0; i < n; i++) f->next[i] = next[i];
 }
+
+void pe_products_expect_layer(pe_forward *f, const pe_layer *layer) {
+    if (layer == f->weights.layers + f->model->config.n_layer)
+        pe_products_expect(f, 1, (const pe_weight *[]){&f->weights.output});
+    else if (layer->is_conv)
+        pe_products_expect(f, 3, (const pe_weight *[]){&layer->conv_b, &layer->conv_c, &layer->conv_x});
+    else
+        pe_products_expect(f, 3, (const pe_weight *[]){&layer->q, &layer->k, &layer->v});
+}
 #endif
 
 static void product_task(void *context, size_t task, int thread) {

@@ -141,7 +141,7 @@ enum { PREFETCH_BYTES = 16384, CACHE_LINE = 64 };
 #ifndef PE_ROW_SETS
 #define PE_ROW_SETS 1
 #endif
-#ifndef PE_GROUPS_AT_ONCE /* groups of a block whose shifts become constants */
+#ifndef PE_GROUPS_AT_ONCE /* 1 or 2 groups of a block, whose shifts become constants */
 #define PE_GROUPS_AT_ONCE(slot) 1
 #endif
 /* Where gemv is: what comes next of the activations, and what is to be asked for. */
@@ -199,12 +199,10 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
             vr d[PE_ROW_SETS][MAX_BLOCK_GROUPS], m[PE_ROW_SETS][2 * MAX_BLOCK_GROUPS];
             PE_UNROLL(2)
             for (size_t s = 0; s < PE_ROW_SETS; s++) row_scales_of(slot, rows + s * PE_ROWS, b, d[s], m[s]);
-            /* by hand: compilers leave a loop of this size as it is */
+            /* by hand: compilers leave a loop of this size rolled */
             for (size_t j = 0; j < block_groups; j += PE_GROUPS_AT_ONCE(slot)) {
                 gemv_group(slot, acc, &at, rows, b, j, d, m);
                 if (PE_GROUPS_AT_ONCE(slot) > 1) gemv_group(slot, acc, &at, rows, b, j + 1, d, m);
-                if (PE_GROUPS_AT_ONCE(slot) > 2) gemv_group(slot, acc, &at, rows, b, j + 2, d, m);
-                if (PE_GROUPS_AT_ONCE(slot) > 2) gemv_group(slot, acc, &at, rows, b, j + 3, d, m);
             }
         }
         PE_UNROLL(2)
