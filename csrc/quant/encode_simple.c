@@ -1,8 +1,6 @@
 /* Quantisers of the types without sub-scales: plain floats, and blocks of 32 with one scale. */
 #include "quant/encode.h"
 
-#include "quant/quants.h"
-
 #include <math.h>
 
 /* ---- floats ----------------------------------------------------------------------------------------------------- */
