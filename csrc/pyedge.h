@@ -214,9 +214,11 @@ typedef struct pe_session_options {
     const char *kv_type;   /* "f16" (NULL) or "f32" */
     const char *isa;       /* NULL: pe_isa_select() */
     uint64_t memory_limit; /* bytes besides the file's pages; 0: none */
-    /* NULL, or a word in the caller's hands: while it is not 0, evaluations end as by pe_session_cancel. For callers
-     * that can write memory but call no function meanwhile, such as signal handlers and WebAssembly's other side. */
-    const volatile int32_t *interrupt;
+    /* NULL, or what the thread that evaluates asks before each layer: while it says true, evaluations end as by
+     * pe_session_cancel. For callers that no function can be called from meanwhile, such as WebAssembly's other side.
+     */
+    bool (*interrupted)(void *context);
+    void *interrupted_context;
 } pe_session_options;
 
 PE_API pe_status pe_session_create(pe_model *model, const pe_session_options *options, pe_session **out);

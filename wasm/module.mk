@@ -27,7 +27,7 @@ FUNCTIONS := $(shell for name in `cat wasm/exports.txt`; do \
   ! grep -qw $$name csrc/pyedge.h csrc/bind/wasm.c || echo $$name; done)
 EXPORTS := $(shell printf '_%s,' $(FUNCTIONS))_malloc,_free,_realloc
 LINK := -Oz -sEXPORTED_FUNCTIONS=$(EXPORTS) -sEXPORTED_RUNTIME_METHODS=wasmMemory \
-  -sALLOW_MEMORY_GROWTH=1 -sMAXIMUM_MEMORY=4GB -sINITIAL_MEMORY=4MB -sSTACK_SIZE=512KB -sFILESYSTEM=0 \
+  -sALLOW_MEMORY_GROWTH=1 -sMEMORY_GROWTH_LINEAR_STEP=8MB -sMAXIMUM_MEMORY=4GB -sINITIAL_MEMORY=4MB -sSTACK_SIZE=512KB -sFILESYSTEM=0 \
   -sMALLOC=emmalloc -sMODULARIZE=1 -sEXPORT_ES6=1 -sEXPORT_NAME=createModule -sENVIRONMENT=web,worker,node \
   -sWASM_BIGINT=1 -sSUPPORT_LONGJMP=0 -sSTRICT=1 -sABORTING_MALLOC=0 \
   -sINCOMING_MODULE_JS_API=locateFile,instantiateWasm,wasmBinary,print,printErr,mainScriptUrlOrBlob \

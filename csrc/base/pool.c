@@ -10,7 +10,11 @@
 #include <string.h>
 
 enum {
+#ifdef __wasm__
+    SPINS = 60000, /* there is no instruction that waits a little */
+#else
     SPINS = 4000, /* some tens of microseconds: longer than the serial parts between two jobs of one token */
+#endif
     MAX_TASKS = 1 << 22,
 };
 
@@ -41,6 +45,17 @@ static inline void relax(void) {
 #endif
 }
 
+/* Let another thread have the processor. */
+static inline void yield(void) {
+#ifdef __wasm_atomics__
+    /* Emscripten's sched_yield only asks JavaScript for the time, whose every answer is an object on the heap. */
+    static int32_t nobody;
+    __builtin_wasm_memory_atomic_wait32(&nobody, 0, 1000);
+#else
+    sched_yield();
+#endif
+}
+
 static unsigned job_of(uint64_t ticket) { return (unsigned)(ticket >> 48); }
 
 static void take_tasks(pe_pool *pool, int thread) {
@@ -58,7 +73,7 @@ void pe_pool_await(const atomic_uint *count, unsigned n) {
         if (i < SPINS)
             relax();
         else
-            sched_yield(); /* a worker lost its processor within a task: do not hold another one */
+            yield(); /* a worker lost its processor within a task: do not hold another one */
     }
 }
 

@@ -5,7 +5,11 @@
  * Memory that JavaScript fills (the model file, texts, token ids) comes from malloc, which it calls itself. */
 #include "pyedge.h"
 
+#include <emscripten/em_js.h>
 #include <stddef.h>
+
+/* Whether what is evaluated is to end: asked of the other side, where another thread may have said so. */
+EM_JS(bool, pew_interrupted, (void *unused), { return Module.interrupted(); });
 
 /* Fields of a model, in the order of ModelFields in wasm/src/core.ts; texts as pointers. */
 void pew_model_info(const pe_model *model, double out[14]) {
@@ -91,13 +95,12 @@ size_t pew_model_tensor_types(const pe_model *model, double *out, size_t room) {
     return n;
 }
 
-pe_status pew_session_create(pe_model *model, uint32_t n_ctx, int n_threads, bool kv_f32, const int32_t *interrupt,
-                             pe_session **out) {
+pe_status pew_session_create(pe_model *model, uint32_t n_ctx, int n_threads, bool kv_f32, pe_session **out) {
     const pe_session_options options = {
         .n_ctx = n_ctx,
         .n_threads = n_threads,
         .kv_type = kv_f32 ? "f32" : "f16",
-        .interrupt = interrupt,
+        .interrupted = pew_interrupted,
     };
     return pe_session_create(model, &options, out);
 }

@@ -492,8 +492,7 @@ pe_status pe_forward_run(pe_forward *f, pe_kvcache *cache, const int32_t *ids, s
     fill_angles(f, n_tokens, position);
     stage s = {.f = f, .cache = cache, .n_tokens = n_tokens, .position = position};
     for (uint32_t i = 0; i < c->n_layer; i++) {
-        if (atomic_load_explicit(f->cancelled, memory_order_relaxed) || (f->interrupt && *f->interrupt))
-            return PE_ERR_CANCELLED;
+        if (pe_forward_interrupted(f)) return PE_ERR_CANCELLED;
         s.previous = s.layer;
         s.layer = &f->weights.layers[i];
 

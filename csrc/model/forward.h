@@ -17,8 +17,9 @@ typedef struct pe_forward {
     pe_weights weights; /* of the model, with the session's adapters */
     const pe_kernels *kernels;
     pe_pool *pool;
-    atomic_bool *cancelled;             /* set from any thread */
-    const volatile int32_t *interrupt;  /* NULL, or not 0 as well */
+    atomic_bool *cancelled;      /* set from any thread */
+    bool (*interrupted)(void *); /* NULL, or true as well */
+    void *interrupted_context;
     size_t n_ctx;                       /* of the session: some architectures have another rope for long ones */
     struct pe_collect *collect;         /* NULL: nothing is collected */
     const pe_weight *next[PE_MAX_JOIN]; /* weights of the product after the next one, as far as they are known */
@@ -60,6 +61,11 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
 pe_status pe_forward_reserve(pe_forward *forward, size_t n_tokens);
 /* Evaluate ids [n_tokens <= capacity] at `position`; the cache is writable there. Leaves the residual stream after
  * the last layer. PE_ERR_CANCELLED where `cancelled` was set meanwhile. */
+/* Whether evaluations are to end. */
+static inline bool pe_forward_interrupted(const pe_forward *f) {
+    return atomic_load_explicit(f->cancelled, memory_order_relaxed) ||
+           (f->interrupted && f->interrupted(f->interrupted_context));
+}
 pe_status pe_forward_run(pe_forward *forward, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position);
 /* Of the chunk just evaluated: normed states of tokens first..end-1 into out [end - first, n_embd]. */
 void pe_forward_hidden(pe_forward *forward, size_t first, size_t end, float *out);

@@ -130,7 +130,8 @@ pe_status pe_session_create(pe_model *model, const pe_session_options *options, 
     if (!status) status = pe_pool_create(n_threads, &s->pool);
     if (!status) status = pe_forward_init(&s->forward, model, kernels, s->pool, s->n_ctx, &s->cancelled);
     if (!status && !(s->rows = pe_mem_alloc(model->config.n_vocab, sizeof *s->rows))) status = PE_ERR_NOMEM;
-    s->forward.interrupt = options->interrupt;
+    s->forward.interrupted = options->interrupted;
+    s->forward.interrupted_context = options->interrupted_context;
     s->logits = s->rows;
     s->n_rows = 1;
     if (status) {
@@ -263,8 +264,7 @@ static bool is_ahead(const pe_session *s, int32_t id) { return s->n_ahead > 0 &&
 
 /* The next token of those ahead becomes part of the timeline: all but the counting was done before. */
 static pe_status take_ahead(pe_session *s) {
-    const volatile int32_t *interrupt = s->forward.interrupt;
-    if (atomic_load_explicit(&s->cancelled, memory_order_relaxed) || (interrupt && *interrupt)) return cancelled(s);
+    if (pe_forward_interrupted(&s->forward)) return cancelled(s);
     s->position++;
     s->n_ahead--;
     s->logits += s->model->config.n_vocab;
@@ -446,8 +446,15 @@ pe_status pe_session_fork(pe_session *s, pe_session **out) {
     pe_status status = pe_session_enter(s);
     if (status) return status;
     pe_session *fork = NULL;
-    const pe_session_options options = {s->n_ctx,         pe_pool_threads(s->pool), s->cache.f32 ? "f32" : "f16",
-                                        s->kernels->name, s->memory_limit,          s->forward.interrupt};
+    const pe_session_options options = {
+        .n_ctx = s->n_ctx,
+        .n_threads = pe_pool_threads(s->pool),
+        .kv_type = s->cache.f32 ? "f32" : "f16",
+        .isa = s->kernels->name,
+        .memory_limit = s->memory_limit,
+        .interrupted = s->forward.interrupted,
+        .interrupted_context = s->forward.interrupted_context,
+    };
     status = pe_session_create(s->model, &options, &fork);
     if (!status) status = pe_session_reserve_tokens(fork, s->position);
     if (!status) status = pe_kvcache_share(&s->cache, s->position, &fork->cache);

@@ -17,6 +17,7 @@ const types = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/ja
 function host() {
   const log = [];
   const faults = new Map(); // path: what to do with the next request for it
+  const heads = new Map(); // path: a text before the file's own
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://host");
     log.push({ path: pathname, range: request.headers.range });
@@ -29,7 +30,7 @@ function host() {
     const tiny = (references?.tiny ?? []).find((one) => name === `/${one.name}.gguf`);
     const file = /^\/model.*\.gguf$/.test(name) ? native.model : lora ? resolve(references.adapters.sources[lora[1]], "..", lora[2]) : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : name === "/isolate.js" ? resolve(root, "wasm/dist/isolate.js") : resolve(root, `wasm${name}`);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404, headers).end();
-    const bytes = readFileSync(file);
+    const bytes = Buffer.concat([Buffer.from(heads.get(name) ?? ""), readFileSync(file)]);
     const first = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
     response.writeHead(first ? 206 : 200, {
       ...headers,
@@ -50,6 +51,7 @@ function host() {
         url: `http://127.0.0.1:${server.address().port}`,
         log,
         faults,
+        heads,
         close: () => {
           server.closeAllConnections();
           return new Promise((closed) => server.close(closed));
@@ -88,6 +90,36 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
       await context.close();
     }
   }
+
+  it("starts a worker for each further thread alone, and hardly asks for the time", async () => {
+    // Each worker has heaps of its own, and each answer of the clock is an object on one.
+    const counting = () => {
+      globalThis.counts = { clock: 0, workers: 0 };
+      const now = performance.now.bind(performance);
+      performance.now = () => (counts.clock++, now());
+      const Thread = Worker;
+      globalThis.Worker = class extends Thread {
+        constructor(...given) {
+          super(...given);
+          counts.workers++;
+        }
+      };
+    };
+    site.heads.set("/dist/worker.js", `(${counting})();`);
+    const { context, page } = await visit(browser, `${site.url}/`);
+    await page.evaluate(async () => {
+      const { PyEdge } = await import(new URL("dist/index.js", location.href).href);
+      globalThis.model = await PyEdge.load(new URL("model.gguf", location.href), { threads: 2, context: 2048 });
+      globalThis.answer = await model.complete("Once upon a time", { maxTokens: 100, temperature: 0 }).completion();
+    });
+    const [engine] = page.workers();
+    const { clock, workers } = await engine.evaluate(() => counts);
+    const tokens = await page.evaluate(() => answer.tokens.length);
+    site.heads.delete("/dist/worker.js");
+    await context.close();
+    assert.equal(workers, 1);
+    assert.ok(tokens >= 50 && clock < 30 * tokens, `${clock} readings of the clock for ${tokens} tokens`);
+  });
 
   it("finds what the browser allows", async () => {
     const isolated = await within("/", () => PyEdge.features());

@@ -139,7 +139,9 @@ class Channel implements Listener {
   private ended: ClosedError | null = null;
   private nextId = 1;
   private readonly pending = new Map<number, Pending>();
-  private interrupter: MessagePort | null = null;
+  /** The id of a request to end, where memory can be shared. Not the module's own memory: browsers do not count that when
+   * they decide to collect, and a closed model that the page holds would stay. */
+  readonly word = typeof SharedArrayBuffer === "function" ? new Int32Array(new SharedArrayBuffer(4)) : null;
 
   static async open(assets: string): Promise<Channel> {
     const channel = new Channel();
@@ -175,15 +177,11 @@ class Channel implements Listener {
   }
 
   private abort(id: number): void {
-    this.interrupter?.postMessage(id);
+    if (this.word) Atomics.store(this.word, 0, id);
     this.port?.post({ kind: "abort", id });
   }
 
   message(message: FromWorker): void {
-    if (message.kind === "interrupter") {
-      this.interrupter = message.port;
-      return;
-    }
     const pending = this.pending.get(message.id);
     if (!pending) return;
     if (message.kind !== "done" && message.kind !== "error") {
@@ -204,8 +202,6 @@ class Channel implements Listener {
   end(error: ClosedError): void {
     if (this.ended) return;
     this.ended = error;
-    this.interrupter?.close();
-    this.interrupter = null;
     this.port?.end();
     this.port = null;
     const waiting = [...this.pending.values()];
@@ -488,6 +484,7 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<M
       context: options.context ?? 0,
       kvF32: options.kvType === "f32",
       assets: assets.href,
+      word: channel.word,
       started,
     };
     const info = await channel.request(call, undefined, listenFor(options));

@@ -51,11 +51,19 @@ export class Core {
   private constructor(
     private readonly module: Exports,
     readonly name: ModuleName,
+    /** The call that is evaluated for; 0: none that could be ended. */
+    private readonly caller: { id: number },
   ) {
     this.scratch = this.alloc(1024);
   }
 
-  static async create(name: ModuleName, assets: string, threads: number): Promise<Core> {
+  /** `word`: see Call in protocol.ts. */
+  static async create(
+    name: ModuleName,
+    assets: string,
+    threads: number,
+    word: Int32Array<SharedArrayBuffer> | null,
+  ): Promise<Core> {
     const url = new URL(`pyedge-${name}.mjs`, assets).href;
     type Factory = { default(settings: object): Promise<Exports> };
     let factory: Factory;
@@ -68,9 +76,12 @@ export class Core {
       );
     }
     const quiet = (): void => undefined;
+    // Asked by the module before each layer.
+    const interrupted = (): boolean => word !== null && caller.id !== 0 && Atomics.load(word, 0) === caller.id;
+    const caller = { id: 0 };
     try {
-      const settings = { poolSize: threads - 1, print: quiet, printErr: quiet };
-      return new Core(await factory.default(settings), name);
+      const settings = { poolSize: threads - 1, print: quiet, printErr: quiet, interrupted };
+      return new Core(await factory.default(settings), name, caller);
     } catch (cause) {
       throw new UnsupportedError(
         `the module ${name} could not be started: ${cause instanceof Error ? cause.message.split(". Build")[0] : cause}`,
@@ -151,34 +162,13 @@ export class Core {
 
   /** A call that returns a status. */
   private check(name: string, ...args: (number | bigint)[]): void {
-    let status;
-    do status = this.call(name, ...args);
-    while (status === STATUS.CANCELLED && this.meantForAnother());
+    const status = this.call(name, ...args);
     if (status !== STATUS.OK) throw this.failure(status, name);
   }
 
-  // ---- the word that ends evaluations ----
-
-  private word: Pointer = 0;
-  private caller = 0;
-
-  /** The address of the word: who sets it to the number of a call ends that call (see interrupt.ts). */
-  get interrupt(): Pointer {
-    this.word ||= this.alloc(8);
-    return this.word;
-  }
   /** What is evaluated from now on is done for call `id`. */
   begin(id: number): void {
-    this.caller = id;
-    this.ints(this.interrupt, 1)[0] = 0;
-  }
-  /** The word came too late for the call that it was to end, and met this one: the evaluation, of which nothing is left,
-   * begins again. */
-  private meantForAnother(): boolean {
-    const word = this.ints(this.interrupt, 1);
-    if (word[0] === this.caller) return false;
-    word[0] = 0;
-    return true;
+    this.caller.id = id;
   }
 
   private failure(status: number, call: string): Error {
@@ -335,8 +325,8 @@ export class Core {
 
   // ---- session ----
 
-  createSession(model: Pointer, context: number, threads: number, kvF32: boolean, interrupt: Pointer): Pointer {
-    return this.made("pew_session_create", model, context, threads, kvF32 ? 1 : 0, interrupt);
+  createSession(model: Pointer, context: number, threads: number, kvF32: boolean): Pointer {
+    return this.made("pew_session_create", model, context, threads, kvF32 ? 1 : 0);
   }
   releaseSession(session: Pointer): void {
     this.call("pe_session_release", session);

@@ -1,13 +1,12 @@
 /** A model in the module's memory, with its one session: generation, evaluation, adapters. Runs in the worker.
  *
  * Calls into the module do not return before they are done, and messages are only heard between them. So long prompts
- * are evaluated in pieces, and between two tokens the engine takes a breath. Where memory is shared, an abort needs no
- * message to this worker: see interrupt.ts. */
+ * are evaluated in pieces, and between two tokens the engine takes a breath. Where memory can be shared, an abort needs no
+ * message to this worker: the module asks for a word that the page writes. */
 import { AdapterError, ContextOverflowError, PyEdgeError, UnsupportedError } from "./errors.js";
 import { Cancelled, Core, LARGEST_MODEL, TOKEN_CONTROL, TOKEN_END } from "./core.js";
 import type { ModelFields, Pointer } from "./core.js";
 import type { Call, Prompt, Results, WireGenerate, WireLora, WirePart } from "./protocol.js";
-import { startInterrupter } from "./interrupt.js";
 import { nameOf, readAll } from "./source.js";
 import type { Loading, Target } from "./source.js";
 import { ChatTemplate, plainText } from "./template.js";
@@ -93,17 +92,15 @@ export class Engine {
     readonly threads: number,
     readonly fileName: string,
     readonly openMs: number,
-    /** Whether the module's memory is shared, so that a call can be ended at any time. */
-    readonly shared: boolean,
+    /** Whether a call can be ended at any time. */
+    readonly interruptible: boolean,
   ) {}
 
   static async load(
     call: LoadCall,
     loading: Loading,
-  ): Promise<{ engine: Engine; info: ModelInfo; interrupter: MessagePort | null }> {
-    const core = await Core.create(call.module, call.assets, call.threads);
-    const shared = typeof SharedArrayBuffer === "function" && core.memory.buffer instanceof SharedArrayBuffer;
-    const starting = shared ? startInterrupter(core.memory, core.interrupt) : null;
+  ): Promise<{ engine: Engine; info: ModelInfo }> {
+    const core = await Core.create(call.module, call.assets, call.threads, call.word);
     loading.signal.throwIfAborted();
     const room = new Room(core);
     const loaded = await readAll(call.parts, room, call.fetch, loading);
@@ -117,15 +114,12 @@ export class Engine {
       core.openModel(loaded.parts.map((part) => ({ at: room.at + part.offset, size: part.size }))),
     );
     const fields = core.modelFields(model);
-    core.begin(0);
     const context = call.context || Math.min(fields.contextLength, MAX_CONTEXT);
-    const session = core.createSession(model, context, call.threads, call.kvF32, core.interrupt);
+    const session = core.createSession(model, context, call.threads, call.kvF32);
     const openMs = performance.now() - before;
-    const interrupter = await starting;
-    const engine = new Engine(core, model, session, fields, call.threads, fileName, openMs, shared);
+    const engine = new Engine(core, model, session, fields, call.threads, fileName, openMs, call.word !== null);
     return {
       engine,
-      interrupter,
       info: {
         name: fields.name || fileName.replace(/\.\w+$/, "") || fields.arch,
         arch: fields.arch,
@@ -199,7 +193,7 @@ export class Engine {
     let keep = 0;
     while (keep < held.length && keep < ids.length - 1 && held[keep] === ids[keep]) keep++;
     core.rewind(session, keep);
-    let piece = this.shared ? SHARED_PIECE : FEWEST;
+    let piece = this.interruptible ? SHARED_PIECE : FEWEST;
     for (let at = keep; at < ids.length; ) {
       if (this.evaluatedWith !== this.attached) {
         // Other adapters: everything anew, in pieces, so that it can be ended as well.
@@ -211,7 +205,7 @@ export class Engine {
       const before = performance.now();
       core.advance(session, some);
       at += some.length;
-      if (!this.shared) {
+      if (!this.interruptible) {
         const fit = (some.length / (performance.now() - before)) * PIECE_MS;
         piece = Math.max(FEWEST, Math.min(MOST, 16 * Math.floor(fit / 16)));
       }

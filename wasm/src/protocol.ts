@@ -58,6 +58,8 @@ export type Call =
       context: number;
       kvF32: boolean;
       assets: string;
+      /** Where memory can be shared: one number, the id of a request to end while it evaluates. */
+      word: Int32Array<SharedArrayBuffer> | null;
       /** performance.timeOrigin + performance.now() of the call */
       started: number;
     }
@@ -108,9 +110,7 @@ export interface WireError {
   status?: number | undefined;
 }
 
-/** From the worker. `interrupter` comes once, where memory is shared: a port that takes the ids of requests to end. */
 export type FromWorker =
-  | { kind: "interrupter"; port: MessagePort }
   | { kind: "progress"; id: number; progress: Progress }
   | { kind: "warning"; id: number; message: string }
   | { kind: "piece"; id: number; piece: Piece }

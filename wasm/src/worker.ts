@@ -5,7 +5,6 @@ import { Cancelled } from "./core.js";
 import { Engine } from "./engine.js";
 import { BusyError, ClosedError, ContextOverflowError, NetworkError, PyEdgeError } from "./errors.js";
 import { isNode } from "./features.js";
-import { INTERRUPTER, interrupter } from "./interrupt.js";
 import type { FromWorker, Results, ToWorker, WireError } from "./protocol.js";
 
 type Request = Exclude<ToWorker, { kind: "abort" }>;
@@ -49,8 +48,6 @@ async function answer(call: Request, signal: AbortSignal): Promise<Results[Reque
       const loaded = await Engine.load(call, loading);
       engine = loaded.engine;
       loadMs = loaded.info.loadMs;
-      const { interrupter: port } = loaded;
-      if (port) send({ kind: "interrupter", port }, [port]);
       return loaded.info;
     }
     case "metadata":
@@ -126,18 +123,15 @@ async function receive(message: ToWorker): Promise<void> {
 }
 
 if (isNode()) {
-  const { parentPort, workerData } = await import("node:worker_threads");
+  const { parentPort } = await import("node:worker_threads");
   if (!parentPort) throw new Error("worker.js runs in a worker");
   send = (message, transfer = []) => parentPort.postMessage(message, transfer as never);
-  const charged = (message: Parameters<typeof interrupter>[0]): void => interrupter(message, () => parentPort.postMessage(null));
-  parentPort.on("message", workerData === INTERRUPTER ? charged : (message: ToWorker) => void receive(message));
+  parentPort.on("message", (message: ToWorker) => void receive(message));
 } else {
   const scope = globalThis as unknown as {
-    name: string;
-    postMessage(message: FromWorker | null, transfer?: Transferable[]): void;
-    onmessage: ((event: MessageEvent) => void) | null;
+    postMessage(message: FromWorker, transfer?: Transferable[]): void;
+    onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
   };
   send = (message, transfer = []) => scope.postMessage(message, transfer);
-  const charged = (event: MessageEvent): void => interrupter(event.data, () => scope.postMessage(null));
-  scope.onmessage = scope.name === INTERRUPTER ? charged : (event) => void receive(event.data);
+  scope.onmessage = (event) => void receive(event.data);
 }

@@ -24,7 +24,7 @@ export const live = signal<Live | null>(null);
 export const announcement = signal("");
 
 const CHOICES = 5; // alternatives recorded with each token
-const REDRAW_MS = 40;
+const REDRAW_MS = 100;
 
 // ---- conversations ----
 
