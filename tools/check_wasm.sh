@@ -31,6 +31,11 @@ for module in wasm/dist/*.wasm; do
     fi
 done
 
+# Every kernel of both instruction sets against plain C. Older Nodes run relaxed SIMD when they are asked to.
+wasm/build.sh check
+relaxed=$(node --v8-options | grep -o -m 1 -- '--experimental-wasm-relaxed-simd' || true)
+node ${relaxed:+"$relaxed"} build/wasm/check/check_kernels.js
+
 .venv/bin/pyedge pull smollm2-135m-instruct >/dev/null
 .venv/bin/python tests/web/reference.py build/reference.json
 # The limit is one file's: a browser that hangs must end the run, and say where.

@@ -4,6 +4,7 @@
 #   wasm/build.sh            everything
 #   wasm/build.sh modules    only the modules
 #   wasm/build.sh script     only the JavaScript
+#   wasm/build.sh check      the check of all kernels, for Node: build/wasm/check/check_kernels.js
 #   wasm/build.sh compiler   find or prepare the compiler, and say where it is
 #
 # Emscripten is taken from $EMCC, from PATH, or from a Debian 13 kept in $PYEDGE_EMSDK_ROOT (default: pyedge/emscripten
@@ -105,6 +106,11 @@ modules() {
     done
 }
 
+check() {
+    find_compiler
+    make -f wasm/module.mk -j"$(nproc)" EMCC="$EMCC" OUT=wasm/dist check
+}
+
 script() {
     command -v npm >/dev/null || fail "Node 20 or newer with npm is needed"
     [ wasm/node_modules/.package-lock.json -nt wasm/package-lock.json ] || (cd wasm && npm ci --no-audit --no-fund --silent)
@@ -115,6 +121,7 @@ case "${1:-all}" in
 compiler) find_compiler; say "$EMCC" ;;
 modules) modules ;;
 script) script ;;
+check) check ;;
 all) modules; script ;;
 *) fail "unknown: $1; see the head of this file" ;;
 esac

@@ -64,4 +64,23 @@ endef
 $(foreach isa,wasm128 wasmrelaxed,$(eval $(call module_rules,$(isa),single,pyedge-$(isa))))
 $(foreach isa,wasm128 wasmrelaxed,$(eval $(call module_rules,$(isa),threads,pyedge-$(isa)-threads)))
 
+# tests/c/check_kernels.c for Node: the kernels of both instruction sets as the modules have them, and plain C to hold
+# them to.
+CHECK := $(WORK)/check
+$(CHECK)/scalar.o: csrc/kernels/isa.c wasm/module.mk
+	@mkdir -p $(@D)
+	@$(EMCC) $(CFLAGS) -O2 -DPE_ISA=scalar '-DPE_ISA_HEADER="kernels/simd/scalar.h"' -c $< -o $@
+$(CHECK)/%.o: csrc/%.c wasm/module.mk
+	@mkdir -p $(@D)
+	@$(EMCC) $(CFLAGS) $(SMALL) $(FLAGS_wasmrelaxed) -DPE_ALL_ROWS -c $< -o $@
+$(CHECK)/check_kernels.o: tests/c/check_kernels.c wasm/module.mk
+	@mkdir -p $(@D)
+	@$(EMCC) $(CFLAGS) -O2 -c $< -o $@
+$(CHECK)/check_kernels.js: $(CHECK)/check_kernels.o $(CHECK)/scalar.o $(patsubst csrc/%.c,$(CHECK)/%.o,$(BY_ISA)) \
+  $(WORK)/wasm128-single/kernels/isa.o $(WORK)/wasmrelaxed-single/kernels/isa.o \
+  $(patsubst csrc/%.c,$(WORK)/single/%.o,$(filter csrc/base/% csrc/quant/% csrc/kernels/%,$(COMMON)))
+	@$(EMCC) -O1 -sALLOW_MEMORY_GROWTH=1 -sSTACK_SIZE=1MB -sENVIRONMENT=node -sEXIT_RUNTIME=1 $(FLAGS_wasmrelaxed) $^ -o $@
+.PHONY: check
+check: $(CHECK)/check_kernels.js
+
 -include $(shell find $(WORK) -name '*.d' 2>/dev/null)

@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#if defined(__wasm_simd128__) /* a module runs one instruction set, the one that all of it is compiled for */
+/* A module runs one instruction set, the one that all of it is compiled for; a check has all rows beside each other. */
+#if defined(__wasm_simd128__) && !defined(PE_ALL_ROWS)
 #define PE_ROW_ANY(row)
 #else
 #define PE_ROW_ANY(row) row
 #endif
-#if defined(__wasm_simd128__) && !defined(__wasm_relaxed_simd__)
+#if defined(__wasm_simd128__) && (defined(PE_ALL_ROWS) || !defined(__wasm_relaxed_simd__))
 #define PE_ROW_WASM(row) row
 #else
 #define PE_ROW_WASM(row)

@@ -533,7 +533,7 @@ static bool check(const char *name) {
             const size_t *p = places[i];
             check_attention(dims[(i + f32 * 3) % 6], p[0], p[1], p[2], p[3], f32);
         }
-    check_fits();
+    if (kernels->fits) check_fits(); /* a build that writes no models has none */
     printf("%s: %ld checks, %d failed\n", kernels->name, checks - done, failures - before);
     return failures == before;
 }
