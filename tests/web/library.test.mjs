@@ -264,6 +264,22 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
     }, undefined, [/404/]);
   });
 
+  it("ends the threads of a page that goes", async () => {
+    // Not left to the browser, which waits two seconds for threads that sleep, while the next page loads the model anew.
+    const told = await within("/", async () => {
+      const model = await PyEdge.load(new URL("model.gguf", location.href), { threads: 2 });
+      const answer = model.complete("Once upon a time", { maxTokens: 2000 }).completion();
+      await new Promise((done) => setTimeout(done, 500));
+      dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+      await model.tokenize("It may come back.");
+      dispatchEvent(new PageTransitionEvent("pagehide"));
+      const { finishReason } = await answer;
+      await new Promise((done) => setTimeout(done, 500));
+      return [finishReason, await model.tokenize("Gone.").catch((error) => `${error.name}: ${error.message}`)];
+    });
+    assert.deepEqual(told, ["cancelled", "ClosedError: no model is loaded"]);
+  });
+
   it("gives the memory back", async () => {
     const { context, page } = await visit(browser, `${site.url}/`);
     const session = await browser.newBrowserCDPSession();

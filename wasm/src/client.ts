@@ -22,6 +22,7 @@ import {
   checkText,
   integer,
 } from "./options.js";
+import { END_ALL } from "./protocol.js";
 import type { Call, FromWorker, Prompt, Results, ToWorker, WireError, WireLora } from "./protocol.js";
 import type {
   BenchOptions,
@@ -55,7 +56,7 @@ const MAX_THREADS = 64;
 
 interface Port {
   post(message: ToWorker): void;
-  end(): void;
+  terminate(): void;
 }
 interface Listener {
   message(message: FromWorker): void;
@@ -70,7 +71,7 @@ async function startWorker(assets: string, listener: Listener): Promise<Port> {
     worker.on("message", (message: FromWorker) => listener.message(message));
     worker.on("error", (error: Error) => listener.failed(error.message));
     worker.on("exit", () => listener.failed("the worker ended"));
-    return { post: (message) => worker.postMessage(message), end: () => void worker.terminate() };
+    return { post: (message) => worker.postMessage(message), terminate: () => void worker.terminate() };
   }
   let worker: Worker;
   const here = (globalThis as { location?: { origin: string } }).location?.origin;
@@ -88,7 +89,7 @@ async function startWorker(assets: string, listener: Listener): Promise<Port> {
     event.preventDefault(); // it is told through the promises
     listener.failed(event.message || `its script could not be loaded from ${url.href}`);
   };
-  return { post: (message) => worker.postMessage(message), end: () => worker.terminate() };
+  return { post: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
 }
 
 function asError(error: WireError, signal: AbortSignal | undefined): unknown {
@@ -146,6 +147,7 @@ class Channel implements Listener {
   static async open(assets: string): Promise<Channel> {
     const channel = new Channel();
     channel.port = await startWorker(assets, channel);
+    globalThis.addEventListener?.("pagehide", channel.onPageHide); // there is none in Node
     return channel;
   }
 
@@ -198,11 +200,20 @@ class Channel implements Listener {
     this.end(new ClosedError(`the worker failed: ${reason}`));
   }
 
+  /** The page goes, and its workers with it; but one that sleeps is only ended after two seconds, in which a page that is
+   * loaded again has both models. So the threads are told. */
+  private readonly onPageHide = (event: Event): void => {
+    if ((event as PageTransitionEvent).persisted) return; // it may come back
+    if (this.word) Atomics.store(this.word, 0, END_ALL);
+    this.port?.post({ kind: "leave" });
+  };
+
   /** End the worker, and with it all that has its memory. */
   end(error: ClosedError): void {
     if (this.ended) return;
     this.ended = error;
-    this.port?.end();
+    globalThis.removeEventListener?.("pagehide", this.onPageHide);
+    this.port?.terminate();
     this.port = null;
     const waiting = [...this.pending.values()];
     this.pending.clear();

@@ -8,6 +8,7 @@ import {
   PyEdgeError,
   UnsupportedError,
 } from "./errors.js";
+import { END_ALL } from "./protocol.js";
 import type { MetadataValue, ModuleName } from "./types.js";
 
 export type Pointer = number;
@@ -77,8 +78,11 @@ export class Core {
     }
     const quiet = (): void => undefined;
     // Asked by the module before each layer.
-    const interrupted = (): boolean => word !== null && caller.id !== 0 && Atomics.load(word, 0) === caller.id;
     const caller = { id: 0 };
+    const interrupted = (): boolean => {
+      const end = word === null ? 0 : Atomics.load(word, 0);
+      return end !== 0 && (end === caller.id || end === END_ALL);
+    };
     try {
       const settings = { poolSize: threads - 1, print: quiet, printErr: quiet, interrupted };
       return new Core(await factory.default(settings), name, caller);

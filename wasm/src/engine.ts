@@ -142,6 +142,11 @@ export class Engine {
     };
   }
 
+  /** Ends the threads. Nothing may be asked of the engine afterwards. */
+  close(): void {
+    this.core.releaseSession(this.session);
+  }
+
   // ---- text ----
 
   metadata(): Record<string, MetadataValue> {

@@ -99,8 +99,11 @@ export interface Results {
   bench: BenchRow[];
 }
 
-/** To the worker. `abort` names the request to end. */
-export type ToWorker = (Call & { id: number }) | { kind: "abort"; id: number };
+/** To the worker. `abort` names the request to end; `leave` ends all of them, and the model's threads: its page is going. */
+export type ToWorker = (Call & { id: number }) | { kind: "abort"; id: number } | { kind: "leave" };
+
+/** In the word that page and worker share: whatever is evaluated is to end. */
+export const END_ALL = -1;
 
 export interface WireError {
   code: ErrorCode | "type" | "range" | "aborted";

@@ -7,7 +7,7 @@ import { BusyError, ClosedError, ContextOverflowError, NetworkError, PyEdgeError
 import { isNode } from "./features.js";
 import type { FromWorker, Results, ToWorker, WireError } from "./protocol.js";
 
-type Request = Exclude<ToWorker, { kind: "abort" }>;
+type Request = Exclude<ToWorker, { kind: "abort" | "leave" }>;
 
 let send: (message: FromWorker, transfer?: Transferable[]) => void;
 let engine: Engine | null = null;
@@ -104,7 +104,19 @@ function wireError(error: unknown, signal: AbortSignal): WireError {
   return { code: "error", message };
 }
 
+/** When nothing is evaluated any more, end the threads. */
+function leave(): void {
+  if (evaluating) {
+    for (const controller of aborts.values()) controller.abort();
+    setTimeout(leave);
+    return;
+  }
+  engine?.close();
+  engine = null;
+}
+
 async function receive(message: ToWorker): Promise<void> {
+  if (message.kind === "leave") return leave();
   if (message.kind === "abort") {
     aborts.get(message.id)?.abort();
     return;

@@ -1,6 +1,6 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import { readConversations } from "./chat";
+import { readConversations, stop } from "./chat";
 import { App } from "./components/app";
 import { engine, load, modelToBeginWith, readCatalogue, refreshKept } from "./engine";
 import { language, locale } from "./i18n";
@@ -19,6 +19,11 @@ effect(() => {
 
 // Nothing is lost silently: what no one caught is a sentence on the page.
 addEventListener("unhandledrejection", (event) => tellError(event.reason));
+
+// What was answered until then is kept.
+addEventListener("pagehide", ({ persisted }) => {
+  if (!persisted) stop();
+});
 
 const root = document.getElementById("app");
 if (root) {
