@@ -4,6 +4,7 @@
 #define PE_QUANT_Q5_0_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q5_0_block {
@@ -32,7 +33,7 @@ static inline void pe_q5_0_decode(const void *blocks, float *out, size_t n) {
  * before the nibble. */
 static inline vq pe_q5_0_weights(const uint8_t *row, size_t g) {
     const pe_q5_0_block *block = (const pe_q5_0_block *)row + g;
-    return vq_or(vq_load_nibbles(block->qs), vq_mask(~pe_load_u32(block->qh), -16));
+    return vq_add_clear(vq_load_nibbles(block->qs), block->qh, -16);
 }
 
 static inline void pe_q5_0_scales(const uint8_t *row, size_t b, float *d, float *m) {

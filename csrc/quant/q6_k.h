@@ -35,10 +35,9 @@ static inline void pe_q6_k_decode(const void *blocks, float *out, size_t n) {
 static inline vq pe_q6_k_weights(const uint8_t *row, size_t g) {
     const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
     unsigned j = g % 8;
-    vq low = vq_and(vq_shrv(vq_load_u8(block->ql + j / 4 * 64 + j % 2 * 32), (int)(j % 4 / 2 * 4)), 15);
-    vq high = vq_field(block->qh + j / 4 * 32, (int)(j % 4 * 2), 3, 4);
-    return vq_scale2(vq_sub(vq_or(low, high), vq_set1(32)), (int8_t)block->scales[2 * j],
-                     (int8_t)block->scales[2 * j + 1]);
+    vq q = vq_load_six(block->ql + j / 4 * 64 + j % 2 * 32, (int)(j % 4 / 2 * 4), block->qh + j / 4 * 32,
+                       (int)(j % 4 * 2));
+    return vq_scale2_s8(q, block->scales + 2 * j);
 }
 
 static inline void pe_q6_k_scales(const uint8_t *row, size_t b, float *d, float *m) {

@@ -66,6 +66,18 @@ static inline vt_pairs vt_shr16(vt_pairs a, int n) { return _mm512_srli_epi16(a,
 static inline vt_pairs vt_sar16(vt_pairs a, int n) { return _mm512_srai_epi16(a, n); } /* keeps the sign */
 /* of each four int16 the middle ones exchanged */
 static inline vt_pairs vt_cross(vt_pairs a) { return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(a, 0xd8), 0xd8); }
+/* int16 with bits of another column: both of a pair get the lower, or the higher one of the other's */
+static inline vt_pairs vt_twice_low(vt_pairs a) {
+    return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(a, 0xa0), 0xa0);
+}
+static inline vt_pairs vt_twice_high(vt_pairs a) {
+    return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(a, 0xf5), 0xf5);
+}
+/* c added where the bit of `first` (of a pair's first int16) or `second` is clear; c and the lane share no bits */
+static inline vt_pairs vt_add_clear(vt_pairs a, vt_pairs bits, int first, int second, int c) {
+    const vt_pairs own = _mm512_set1_epi32((int)((unsigned)second << 16 | (unsigned)first));
+    return _mm512_mask_add_epi16(a, _mm512_testn_epi16_mask(bits, own), a, _mm512_set1_epi16((short)c));
+}
 /* 16 bytes of rows 0, 4, 8, 12 from p on */
 static inline __m512i pe_quarter(const int16_t *p, size_t stride) {
     __m512i a = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));

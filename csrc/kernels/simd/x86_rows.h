@@ -75,6 +75,37 @@ static inline vq vq_mask(uint32_t m, int c) {
                 _mm256_and_si256(_mm256_cmpeq_epi16(hi, own), value)};
 #endif
 }
+#define PE_VQ_SIX /* words of quant/vocabulary.h that take less than what they are said in there: */
+static inline vq vq_add_clear(vq a, const uint8_t *p, int c) {
+    const __m256i value = _mm256_set1_epi16((short)c);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    const uint32_t m = ~pe_load_u32(p);
+    return (vq){_mm256_mask_add_epi16(a.lo, (__mmask16)m, a.lo, value),
+                _mm256_mask_add_epi16(a.hi, (__mmask16)(m >> 16), a.hi, value)};
+#else
+    const __m256i own = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, -32768);
+    const __m256i lo = _mm256_and_si256(_mm256_set1_epi16((short)pe_load_u16(p)), own);
+    const __m256i hi = _mm256_and_si256(_mm256_set1_epi16((short)pe_load_u16(p + 2)), own);
+    return (vq){_mm256_or_si256(a.lo, _mm256_andnot_si256(_mm256_cmpeq_epi16(lo, own), value)),
+                _mm256_or_si256(a.hi, _mm256_andnot_si256(_mm256_cmpeq_epi16(hi, own), value))};
+#endif
+}
+/* As bytes, which are widened at the end. */
+static inline vq vq_load_six(const uint8_t *low, int shift, const uint8_t *high, int high_shift) {
+    const __m256i two = _mm256_set1_epi8(3);
+    __m256i a = _mm256_srl_epi16(_mm256_loadu_si256((const __m256i *)low), _mm_cvtsi32_si128(shift));
+    __m256i b = _mm256_srl_epi16(_mm256_loadu_si256((const __m256i *)high), _mm_cvtsi32_si128(high_shift));
+    a = _mm256_and_si256(a, _mm256_set1_epi8(15));
+    b = _mm256_slli_epi16(_mm256_and_si256(b, two), 4);
+    a = _mm256_sub_epi8(_mm256_or_si256(a, b), _mm256_set1_epi8(32));
+    return (vq){_mm256_cvtepi8_epi16(_mm256_castsi256_si128(a)), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(a, 1))};
+}
+/* A byte beside itself, shifted, is that byte widened. */
+static inline vq vq_scale2_s8(vq a, const uint8_t p[2]) {
+    const __m256i lo = _mm256_srai_epi16(_mm256_set1_epi8((char)p[0]), 8);
+    const __m256i hi = _mm256_srai_epi16(_mm256_set1_epi8((char)p[1]), 8);
+    return (vq){_mm256_mullo_epi16(a.lo, lo), _mm256_mullo_epi16(a.hi, hi)};
+}
 /* Lane i negated where bit i of m is set. */
 static inline vq vq_negate(vq a, uint32_t m) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -135,7 +166,8 @@ static inline vr vr_mul(vr a, vr b) { return _mm256_mul_ps(a, b); }
 static inline vr vr_fma(vr a, vr b, vr c) { return _mm256_fmadd_ps(a, b, c); }
 static inline void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
 
-/* The half at p of each row, rows `stride` bytes apart. */
+#define PE_VR_EXACT_F16 /* reads the halves alone, so that they may end a block; others read more */
+/* The half at `offset` of each row. */
 static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
     __m128i h = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
     h = _mm_insert_epi16(h, pe_load_u16(p[1] + offset), 1);

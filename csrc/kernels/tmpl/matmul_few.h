@@ -44,7 +44,8 @@ PE_INLINE void multiply_few(size_t mins, const pe_panel *panel, const pe_act *x,
 
 #ifdef PE_TURN
 PE_INLINE bool is_turned(int slot) {
-    return slot == PE_SLOT_Q4_0 || slot == PE_SLOT_Q4_1 || slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q8_0;
+    return slot == PE_SLOT_Q4_0 || slot == PE_SLOT_Q4_1 || slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q5_0 ||
+           slot == PE_SLOT_Q8_0;
 }
 
 /* Of each row from p on, `bytes` bytes as columns of words. */
@@ -66,6 +67,16 @@ PE_INLINE void split_nibbles(vt_pairs *out, const vt_pairs *words, size_t n, int
         out[2 * i] = vt_and16(shift ? vt_shr16(words[i], 4) : words[i], 15);
         out[2 * i + 1] = shift ? vt_shr16(words[i], 12) : vt_and16(vt_shr16(words[i], 8), 15);
         if (offset) out[2 * i] = vt_add16(out[2 * i], -offset), out[2 * i + 1] = vt_add16(out[2 * i + 1], -offset);
+    }
+}
+
+/* Of Q5_0's nibbles in columns of pairs, 16 less where the fifth bit is clear; `bits` holds those of each row. */
+PE_INLINE void add_fifth_bits(vt_pairs pairs[PE_GROUP / 2], vt_pairs bits) {
+    const vt_pairs halves[2] = {vt_twice_low(bits), vt_twice_high(bits)};
+    PE_UNROLL(16)
+    for (size_t i = 0; i < PE_GROUP / 2; i++) {
+        const size_t first = i % 8 / 2 * 4 + i % 2; /* weight of the half; the second of the pair is two further on */
+        pairs[i] = vt_add_clear(pairs[i], halves[i / 8], 1 << first, 4 << first, -16);
     }
 }
 
@@ -93,6 +104,13 @@ PE_INLINE void multiply_turned(int slot, const pe_panel *panel, const uint8_t *w
                 multiply_group(facts.mins, pairs, panel, g, r0, q + g * PE_GROUP, STRIDE, x, g0 + g, sums);
                 split_nibbles(pairs, words, 8, 4, 0);
                 g++, later += step;
+            } else if (slot == PE_SLOT_Q5_0) {
+                vt_pairs bits[4]; /* and what follows them */
+                turn_words(bits, 16, block + offsetof(pe_q5_0_block, qh), row_bytes);
+                turn_words(words, 16, block + offsetof(pe_q5_0_block, qs), row_bytes);
+                split_nibbles(pairs, words, 4, 0, 0);
+                split_nibbles(pairs + HALF, words, 4, 4, 0);
+                add_fifth_bits(pairs, bits[0]);
             } else {
                 const bool q4_1 = slot == PE_SLOT_Q4_1;
                 turn_words(words, 16, block + (q4_1 ? offsetof(pe_q4_1_block, qs) : offsetof(pe_q4_0_block, qs)),

@@ -104,6 +104,14 @@ PE_INLINE void row_scales_of(int slot, const uint8_t *const rows[], size_t b, vr
             *d = vr_load_f16(rows, b * facts.block_bytes);
         return;
     }
+#ifdef PE_VR_EXACT_F16
+    if (slot == PE_SLOT_Q6_K) { /* one for all groups, whose own are within the integers; it ends the block */
+        d[0] = vr_load_f16(rows, b * facts.block_bytes + offsetof(pe_q6_k_block, d));
+        PE_UNROLL(8)
+        for (size_t j = 1; j < MAX_BLOCK_GROUPS; j++) d[j] = d[0];
+        return;
+    }
+#endif
     float scales[PE_ROWS][MAX_BLOCK_GROUPS], mins[PE_ROWS][2 * MAX_BLOCK_GROUPS];
     if (is_rare(slot)) {
 #pragma GCC unroll 1
