@@ -352,6 +352,17 @@ describe("what goes wrong on the chat page", { skip: executable ? false : "needs
     await end();
   });
 
+  it("gives a wrong address back, to be mended", async () => {
+    const { page, host, end } = await open(browser, folder, { expected: [/Failed to load resource/] });
+    const field = page.getByLabel("Address of a model file");
+    await field.fill(`${host.url}missing.gguf`);
+    await field.press("Enter");
+    await page.getByRole("alert").waitFor();
+    assert.equal(await field.inputValue(), `${host.url}missing.gguf`);
+    await until(() => field.evaluate((input) => document.activeElement === input), "the focus in the field");
+    await end();
+  });
+
   it("refuses an address that it may not fetch, without asking for it", async () => {
     const { page, host, end } = await open(browser, folder);
     for (const text of ["not an address", "http://example.org/x.gguf", "javascript:alert(1)", "file:///etc/passwd"]) {

@@ -1,5 +1,5 @@
 /** Choosing a model: dropped or browsed files, the list, an address; and the progress of loading. */
-import { useSignal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { fetchable, nameOf } from "../address";
 import { addressesOf, catalogue, engine, features, forget, giveUpLoading, isKept, keptBeside, load, originOf } from "../engine";
@@ -10,11 +10,26 @@ import { focusMessage, panel } from "../ui";
 import { Icon } from "./icons";
 
 /** Loads, and goes to the message box when there is something to talk to. */
-export async function choose(origin: ModelOrigin): Promise<void> {
+export async function choose(origin: ModelOrigin): Promise<boolean> {
   const done = load(origin);
   panel.value = null;
   focusMessage();
-  await done;
+  return done;
+}
+
+/** What stands in the field for an address: kept while the field is not there, so that a wrong one can be mended. */
+const address = signal("");
+
+async function chooseAddress(origin: ModelOrigin): Promise<void> {
+  const typed = address.value;
+  const done = await choose(origin);
+  if (address.value !== typed) return;
+  if (done) {
+    address.value = "";
+    return;
+  }
+  await new Promise((drawn) => setTimeout(drawn, 100));
+  if (!document.querySelector<HTMLTextAreaElement>("#message")?.value) document.getElementById("model-address")?.focus();
 }
 
 export function originOfFiles(files: File[]): ModelOrigin {
@@ -24,7 +39,6 @@ export function originOfFiles(files: File[]): ModelOrigin {
 
 export function Chooser() {
   const input = useRef<HTMLInputElement>(null);
-  const address = useSignal("");
   const wrong = useSignal(false);
   const known = catalogue.value.models;
   const models = [...known, ...keptBeside(known)];
@@ -36,7 +50,7 @@ export function Chooser() {
     wrong.value = url === null;
     if (!url) return;
     const parts = addressesOf(url);
-    void choose({ name: nameOf(url), source: parts.length > 1 ? parts : url });
+    void chooseAddress({ name: nameOf(url), source: parts.length > 1 ? parts : url });
   };
   return (
     <div class="chooser">
@@ -81,6 +95,7 @@ export function Chooser() {
             autocomplete="off"
             spellcheck={false}
             placeholder={t("addressHint")}
+            id="model-address"
             value={address.value}
             aria-invalid={wrong.value}
             aria-describedby={wrong.value ? "address-wrong" : undefined}
