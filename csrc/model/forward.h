@@ -59,13 +59,13 @@ uint64_t pe_forward_bytes(const pe_model *model, size_t n_tokens, size_t n_ctx, 
                           const pe_kernels *kernels);
 /* Have buffers for n_tokens <= PE_CHUNK. */
 pe_status pe_forward_reserve(pe_forward *forward, size_t n_tokens);
-/* Evaluate ids [n_tokens <= capacity] at `position`; the cache is writable there. Leaves the residual stream after
- * the last layer. PE_ERR_CANCELLED where `cancelled` was set meanwhile. */
 /* Whether evaluations are to end. */
 static inline bool pe_forward_interrupted(const pe_forward *f) {
     return atomic_load_explicit(f->cancelled, memory_order_relaxed) ||
            (f->interrupted && f->interrupted(f->interrupted_context));
 }
+/* Evaluate ids [n_tokens <= capacity] at `position`; the cache is writable there. Leaves the residual stream after
+ * the last layer. PE_ERR_CANCELLED where `cancelled` was set meanwhile. */
 pe_status pe_forward_run(pe_forward *forward, pe_kvcache *cache, const int32_t *ids, size_t n_tokens, size_t position);
 /* Of the chunk just evaluated: normed states of tokens first..end-1 into out [end - first, n_embd]. */
 void pe_forward_hidden(pe_forward *forward, size_t first, size_t end, float *out);
