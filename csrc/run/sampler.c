@@ -5,6 +5,7 @@
 
 #include "run/sampler.h"
 #include "base/arena.h"
+#include "run/logits.h"
 
 #include <math.h>
 #include <string.h>
@@ -251,39 +252,26 @@ static int32_t draw(pe_sampler *s, size_t n) {
     return c[n - 1].id;
 }
 
-/* Where the largest logit is, the first of equals. */
-static int32_t largest(const pe_kernels *kernels, const float *logits, size_t n) {
-    const float top = kernels->max(logits, n);
-    size_t at = 0;
-    while (at + 1 < n && logits[at] != top) at++;
-    return (int32_t)at;
-}
-
-pe_status pe_sampler_choose(pe_sampler *s, const pe_kernels *kernels, const float *logits, size_t n_vocab, int32_t *id,
-                            float *logprob) {
-    if (kernels->any_nan(logits, n_vocab))
-        return pe_fail(PE_ERR_ARG, "a logit is not a number; the model's weights may be damaged");
+pe_status pe_sampler_choose(pe_sampler *s, const pe_kernels *kernels, pe_pool *pool, const float *logits,
+                            size_t n_vocab, int32_t *id, float *logprob) {
+    const pe_logits_facts facts = pe_logits_look(kernels, pool, logits, n_vocab, logprob != NULL);
+    if (facts.any_nan) return pe_fail(PE_ERR_ARG, "a logit is not a number; the model's weights may be damaged");
     const bool greedy = s->options.temperature == 0, adjusted = s->options.n_bias || s->n_history;
-    const float *chosen_from = logits;
     if (!greedy || adjusted) {
         pe_status status = reserve(s, n_vocab);
         if (status) return status;
         memcpy(s->logits, logits, n_vocab * sizeof *logits);
         adjust(s);
-        chosen_from = s->logits;
     }
     if (greedy) {
-        *id = largest(kernels, chosen_from, n_vocab);
+        *id = (adjusted ? pe_logits_look(kernels, pool, s->logits, n_vocab, false) : facts).largest;
     } else {
         const size_t k = s->options.top_k && (size_t)s->options.top_k < n_vocab ? (size_t)s->options.top_k : n_vocab;
         const size_t n = best(s, k);
         if (n == 0) return pe_fail(PE_ERR_ARG, "the logit bias forbids every token");
         *id = draw(s, cut(s, n));
     }
-    if (logprob) {
-        const float top = kernels->max(logits, n_vocab);
-        *logprob = (float)(logits[*id] - top - log(kernels->sum_exp(logits, n_vocab, top)));
-    }
+    if (logprob) *logprob = (float)(logits[*id] - facts.log_sum);
     return PE_OK;
 }
 
@@ -292,5 +280,5 @@ pe_status pe_sampler_sample(pe_sampler *s, const float *logits, size_t n_vocab, 
         return pe_fail(PE_ERR_ARG, "sampling needs a sampler, logits and a place for the token");
     const pe_kernels *kernels;
     pe_status status = pe_kernels_select(NULL, &kernels);
-    return status ? status : pe_sampler_choose(s, kernels, logits, n_vocab, id, logprob);
+    return status ? status : pe_sampler_choose(s, kernels, NULL, logits, n_vocab, id, logprob);
 }

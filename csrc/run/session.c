@@ -3,9 +3,9 @@
 
 #include "run/session.h"
 #include "base/cpu.h"
+#include "run/logits.h"
 #include "run/sampler.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -371,10 +371,9 @@ static pe_status take_scores(pe_session *s, size_t first, size_t end, size_t ind
         for (size_t i = 0; i < n; i++) {
             const size_t at = index + (t - first) + i;
             const float *row = w->rows + i * n_vocab;
-            const float top = s->kernels->max(row, n_vocab);
             if (at + 1 < w->n_ids)
                 w->out[at - w->first] =
-                    (float)(row[w->ids[at + 1]] - top - log(s->kernels->sum_exp(row, n_vocab, top)));
+                    (float)(row[w->ids[at + 1]] - pe_logits_look(s->kernels, s->pool, row, n_vocab, true).log_sum);
             else
                 memcpy(s->logits, row, n_vocab * sizeof *row);
         }
@@ -488,7 +487,8 @@ pe_status pe_session_sample(pe_session *s, pe_sampler *sampler, int32_t *id, flo
     pe_status status = pe_session_enter(s);
     if (status) return status;
     status = need_logits(s);
-    if (!status) status = pe_sampler_choose(sampler, s->kernels, s->logits, s->model->config.n_vocab, id, logprob);
+    if (!status)
+        status = pe_sampler_choose(sampler, s->kernels, s->pool, s->logits, s->model->config.n_vocab, id, logprob);
     return pe_session_leave(s, status);
 }
 
@@ -500,8 +500,7 @@ pe_status pe_session_top(pe_session *s, size_t k, int32_t *ids, float *logprobs)
     if (status) return status;
     status = need_logits(s);
     if (status) return pe_session_leave(s, status);
-    const float top = s->kernels->max(s->logits, n_vocab);
-    const float norm = top + (float)log(s->kernels->sum_exp(s->logits, n_vocab, top));
+    const float norm = (float)pe_logits_look(s->kernels, s->pool, s->logits, n_vocab, true).log_sum;
     size_t n = 0;
     for (size_t i = 0; i < n_vocab; i++) { /* insertion into the k best so far, ties to the lower id */
         const float logit = s->logits[i] - norm;
