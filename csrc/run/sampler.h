@@ -7,8 +7,8 @@
 
 enum { PE_SAMPLER_BYTES = 20 }; /* that a sampler keeps for each token of the vocabulary */
 
-/* pe_sampler_sample with given kernels and threads (NULL: none): they do the scans over the vocabulary, which decide nothing
- * but the last bits of *logprob. */
+/* pe_sampler_sample with given kernels and threads (NULL: none): they do the scans over the vocabulary, which decide
+ * nothing but the last bits of *logprob. */
 pe_status pe_sampler_choose(pe_sampler *sampler, const pe_kernels *kernels, pe_pool *pool, const float *logits,
                             size_t n_vocab, int32_t *id, float *logprob);
 
