@@ -68,6 +68,7 @@ describe("the chat page", { skip: executable ? false : "needs Chromium (PYEDGE_C
     await load(page);
     await ask(page, "slow");
     await page.getByText("word3").waitFor();
+    await until(async () => /^[1-9]/.test(await page.locator(".facts .figures").innerText()), "the tokens counted meanwhile");
     await page.keyboard.press("Escape");
     const text = await answered(page);
     assert.ok(text.split(" ").length < 200, text);

@@ -25,6 +25,7 @@ export const announcement = signal("");
 
 const CHOICES = 5; // alternatives recorded with each token
 const REDRAW_MS = 100;
+const RECOUNT_MS = 1000; // between two looks at how full the context is
 
 // ---- conversations ----
 
@@ -271,9 +272,13 @@ async function write(begun: Live, model: Model, name: string): Promise<void> {
   let text = prefix.text;
   const tokens = [...prefix.tokens];
   let drawing: ReturnType<typeof setTimeout> | undefined;
+  let counted = 0;
   const draw = () => {
     drawing = undefined;
     change({ text, tokens: [...tokens] });
+    if (performance.now() - counted < RECOUNT_MS) return;
+    counted = performance.now();
+    void refreshUsage();
   };
   const started = performance.now();
   let first = 0;
