@@ -11,6 +11,7 @@ import { createServer } from "node:http";
 import { extname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { launching } from "../../tests/web/chromium.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -119,11 +120,7 @@ const rates = ({ runs }, length) => ({
 
 const server = await serve();
 const url = `http://127.0.0.1:${server.address().port}/`;
-const browser = await chromium.launch({
-  executablePath: process.env.PYEDGE_CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await chromium.launch(launching);
 const context = await browser.newContext();
 const fresh = async (run, argument) => {
   const page = await context.newPage(); // nothing of the other engine's is left

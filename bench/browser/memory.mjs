@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { launching } from "../../tests/web/chromium.mjs";
 import { serve } from "../../tests/web/server.mjs";
 
 const { values } = parseArgs({
@@ -34,11 +35,7 @@ const models = { models: [{ name: "model", url: "model.gguf", bytes: file }] };
 const host = await serve(built, { files: { "models.json": Buffer.from(JSON.stringify(models)), "model.gguf": values.model } });
 // A profile as a visitor has it: without one, files of the browser's storage are kept in memory.
 const profile = mkdtempSync(join(tmpdir(), "pyedge-profile-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.PYEDGE_CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const context = await chromium.launchPersistentContext(profile, launching);
 const browser = context.browser();
 const [page] = context.pages();
 page.setDefaultTimeout(120_000);

@@ -1,24 +1,10 @@
 /** Chromium, and the page as its user sees it. */
-import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { launching } from "./chromium.mjs";
 
-const flags = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+export { executable } from "./chromium.mjs";
 
-export const executable = [process.env.PYEDGE_CHROMIUM, "/usr/bin/chromium", "/usr/bin/google-chrome"].find(
-  (path) => path && existsSync(path),
-);
-
-export function launch() {
-  return chromium.launch({ executablePath: executable, headless: true, args: flags });
-}
+export const launch = () => chromium.launch(launching);
 
 /** A fresh visitor. What the browser complains of is in `complaints`: a test ends with none that it does not expect. */
 export async function visit(browser, url, options = {}) {
