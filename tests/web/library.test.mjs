@@ -30,7 +30,8 @@ function host() {
     const tiny = (references?.tiny ?? []).find((one) => name === `/${one.name}.gguf`);
     const file = /^\/model.*\.gguf$/.test(name) ? native.model : lora ? resolve(references.adapters.sources[lora[1]], "..", lora[2]) : tiny ? tiny.file : name === "/mixed.txt" ? references.mixed : name === "/isolate.js" ? resolve(root, "wasm/dist/isolate.js") : resolve(root, `wasm${name}`);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404, headers).end();
-    const bytes = Buffer.concat([Buffer.from(heads.get(name) ?? ""), readFileSync(file)]);
+    const head = heads.get(name);
+    const bytes = head ? Buffer.concat([Buffer.from(head), readFileSync(file)]) : readFileSync(file);
     const first = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
     response.writeHead(first ? 206 : 200, {
       ...headers,
