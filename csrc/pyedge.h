@@ -215,8 +215,7 @@ typedef struct pe_session_options {
     const char *isa;       /* NULL: pe_isa_select() */
     uint64_t memory_limit; /* bytes besides the file's pages; 0: none */
     /* NULL, or what the thread that evaluates asks before each layer: while it says true, evaluations end as by
-     * pe_session_cancel. For callers that no function can be called from meanwhile, such as WebAssembly's other side.
-     */
+     * pe_session_cancel. For where nothing can be called meanwhile, as from WebAssembly's other side. */
     bool (*interrupted)(void *context);
     void *interrupted_context;
 } pe_session_options;

@@ -16,7 +16,7 @@ import type { FinishReason, LoraInfo, Message, MetadataValue, ModelInfo, Piece, 
 type LoadCall = Extract<Call, { kind: "load" }>;
 
 const ALIGN = 64;
-const SHARED_PIECE = 64; // tokens of a prompt evaluated at once, where an abort is seen before every layer
+const INTERRUPTIBLE_PIECE = 64; // tokens of a prompt evaluated at once, where an abort is seen before every layer
 const FEWEST = 32; // and where it is only seen in between: as many as take about PIECE_MS, but so many as are not slower
 const MOST = 128;
 const PIECE_MS = 100;
@@ -198,7 +198,7 @@ export class Engine {
     let keep = 0;
     while (keep < held.length && keep < ids.length - 1 && held[keep] === ids[keep]) keep++;
     core.rewind(session, keep);
-    let piece = this.interruptible ? SHARED_PIECE : FEWEST;
+    let piece = this.interruptible ? INTERRUPTIBLE_PIECE : FEWEST;
     for (let at = keep; at < ids.length; ) {
       if (this.evaluatedWith !== this.attached) {
         // Other adapters: everything anew, in pieces, so that it can be ended as well.
