@@ -5,8 +5,11 @@
 #define PE_KERNELS_SIMD_AMX_H
 
 #define PE_FITS_OF avx512vnni
+#define PE_FEW_OF  avx512vnni
 
 #include "kernels/simd/avx512vnni.h"
+#undef PE_TURN
+#undef PE_BESIDE
 
 #define PE_MATRIX_UNIT
 

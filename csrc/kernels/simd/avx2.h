@@ -67,27 +67,6 @@ static inline vt vt_dot2(vt acc, vt_pairs x, const int16_t *w) {
 static inline vt_pairs vt_load(const int16_t *x) { return _mm256_loadu_si256((const __m256i *)x); }
 static inline void vt_store(int16_t *x, vt_pairs a) { _mm256_storeu_si256((__m256i *)x, a); }
 static inline vf vt_float(vt a) { return _mm256_cvtepi32_ps(a); }
-#define PE_TURN /* works on the int16 of columns: */
-static inline vt_pairs vt_and16(vt_pairs a, int c) { return _mm256_and_si256(a, _mm256_set1_epi16((short)c)); }
-static inline vt_pairs vt_add16(vt_pairs a, int c) { return _mm256_add_epi16(a, _mm256_set1_epi16((short)c)); }
-static inline vt_pairs vt_shl16(vt_pairs a, int n) { return _mm256_slli_epi16(a, n); }
-static inline vt_pairs vt_shr16(vt_pairs a, int n) { return _mm256_srli_epi16(a, n); }
-static inline vt_pairs vt_sar16(vt_pairs a, int n) { return _mm256_srai_epi16(a, n); } /* keeps the sign */
-/* of each four int16 the middle ones exchanged */
-static inline vt_pairs vt_cross(vt_pairs a) { return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(a, 0xd8), 0xd8); }
-/* int16 with bits of another column: both of a pair get the lower, or the higher one of the other's */
-static inline vt_pairs vt_twice_low(vt_pairs a) {
-    return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(a, 0xa0), 0xa0);
-}
-static inline vt_pairs vt_twice_high(vt_pairs a) {
-    return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(a, 0xf5), 0xf5);
-}
-/* c added where the bit of `first` (of a pair's first int16) or `second` is clear; c and the lane share no bits */
-static inline vt_pairs vt_add_clear(vt_pairs a, vt_pairs bits, int first, int second, int c) {
-    const vt_pairs own = _mm256_set1_epi32((int)((unsigned)second << 16 | (unsigned)first));
-    const __m256i clear = _mm256_cmpeq_epi16(_mm256_and_si256(bits, own), _mm256_setzero_si256());
-    return _mm256_or_si256(a, _mm256_and_si256(clear, _mm256_set1_epi16((short)c)));
-}
 /* 16 bytes of rows 0 and 4 from p on */
 static inline __m256i pe_halves(const int16_t *p, size_t stride) {
     __m256i a = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p));

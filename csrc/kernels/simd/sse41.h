@@ -73,6 +73,7 @@ static inline void vq_store(int16_t *p, vq a) {
 /* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
+#define PE_BESIDE
 #define PE_UNROLL_STEPS _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
 
 typedef __m128i vi; /* partial int32 sums of one row */

@@ -18,6 +18,7 @@ typedef __m256i vi; /* partial int32 sums of one row */
 typedef __m256 vr;  /* one float for each of PE_ROWS rows */
 
 enum { PE_ROWS = 8 };
+#define PE_BESIDE
 /* A shift by a constant is one instruction less. */
 #define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
 

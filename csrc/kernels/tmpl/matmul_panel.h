@@ -51,6 +51,7 @@ PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t 
     }
 }
 
+#if !defined(PE_FEW_OF) || !defined(PE_MATRIX_UNIT) /* who needs them */
 /* Rows to columns of pairs: what is multiplied with one pair of activations lies side by side. */
 PE_ONCE void prepare_columns(pe_panel *panel, size_t n_rows, size_t count) {
     for (size_t r = 0; r < n_rows; r += PE_VF)
@@ -60,8 +61,11 @@ PE_ONCE void prepare_columns(pe_panel *panel, size_t n_rows, size_t count) {
             for (size_t i = 0; i < PE_GROUP / 2; i++) vt_store(panel->columns[g][i][r], columns[i]);
         }
 }
+#endif
 
+#ifndef PE_FEW_OF
 #include "kernels/tmpl/matmul_few.h"
+#endif
 
 #ifdef PE_MATRIX_UNIT
 #include "kernels/tmpl/matmul_matrix.h"
@@ -81,15 +85,21 @@ typedef struct gemm_room {
 _Static_assert(sizeof(gemm_room) <= PE_GEMM_ROOM, "more scratch than kernels.h has");
 
 #define FOR_MINS(mins)                                                                                                 \
-    PE_ONCE void multiply_few_##mins(const pe_panel *panel, const pe_act *x, size_t n_rows, size_t g0, size_t count,   \
-                                     float (*sums)[PE_PANEL_ROWS]) {                                                   \
-        multiply_few(mins, panel, x, n_rows, g0, count, sums);                                                         \
-    }                                                                                                                  \
+    FEW_FOR_MINS(mins)                                                                                                 \
     PE_ONCE void multiply_tiles_##mins(size_t largest, gemm_room *room, const pe_act *x, size_t n_rows, size_t first,  \
                                        size_t end, size_t g0, size_t count) {                                          \
         multiply_tiles(mins, largest, &room->panel, &room->tiles, x, n_rows, first, end, g0, count,                    \
                        room->sums.of_tiles);                                                                           \
     }
+#ifdef PE_FEW_OF
+#define FEW_FOR_MINS(mins)
+#else
+#define FEW_FOR_MINS(mins)                                                                                             \
+    PE_ONCE void multiply_few_##mins(const pe_panel *panel, const pe_act *x, size_t n_rows, size_t g0, size_t count,   \
+                                     float (*sums)[PE_PANEL_ROWS]) {                                                   \
+        multiply_few(mins, panel, x, n_rows, g0, count, sums);                                                         \
+    }
+#endif
 FOR_MINS(0)
 FOR_MINS(1)
 FOR_MINS(2)
@@ -115,6 +125,7 @@ static void store_tile(float *y, size_t y_stride, const float (*sums)[PE_VF], si
     }
 }
 
+#ifndef PE_FEW_OF
 /* A few tokens are bound by the memory, so the rows that come after these are asked for on the way. */
 static void gemm_few(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
                      size_t n_rows, const pe_act *x, gemm_room *room) {
@@ -140,6 +151,7 @@ static void gemm_few(const pe_type_kernels *type, float *y, size_t y_stride, con
     }
     for (size_t t = 0; t < x->n_tokens; t++) memcpy(y + t * y_stride, room->sums.of_few[t], n_rows * sizeof *y);
 }
+#endif
 
 static void gemm_tiles(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
                        size_t n_rows, const pe_act *x, gemm_room *room) {
@@ -168,8 +180,11 @@ static void gemm_tiles(const pe_type_kernels *type, float *y, size_t y_stride, c
 
 PE_ONCE void gemm_unpacked(const pe_type_kernels *type, float *y, size_t y_stride, const uint8_t *w, size_t row_bytes,
                            size_t n_rows, const pe_act *x, void *scratch) {
-    if (x->n_tokens <= PE_FEW)
+#ifndef PE_FEW_OF
+    if (x->n_tokens <= PE_FEW) {
         gemm_few(type, y, y_stride, w, row_bytes, n_rows, x, scratch);
-    else
-        gemm_tiles(type, y, y_stride, w, row_bytes, n_rows, x, scratch);
+        return;
+    }
+#endif
+    gemm_tiles(type, y, y_stride, w, row_bytes, n_rows, x, scratch);
 }
