@@ -4,6 +4,7 @@
 #define PE_QUANT_IQ4_NL_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_iq4_nl_block {
@@ -26,7 +27,7 @@ static inline void pe_iq4_nl_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_iq4_nl_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_iq4_nl_weights(const uint8_t *row, size_t g) {
     return vq_load_values(((const pe_iq4_nl_block *)row + g)->qs, pe_iq4_nl_values);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "quant/iq4_nl.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_iq4_xs_block {
@@ -36,7 +37,7 @@ static inline void pe_iq4_xs_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_iq4_xs_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_iq4_xs_weights(const uint8_t *row, size_t g) {
     return vq_load_values(((const pe_iq4_xs_block *)row + g / 8)->qs + g % 8 * 16, pe_iq4_nl_values);
 }
 

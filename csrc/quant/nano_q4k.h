@@ -9,6 +9,7 @@
 
 #include "base/half.h"
 #include "quant/kscales.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_nano_q4k_block {

@@ -5,6 +5,7 @@
 #define PE_QUANT_Q2_K_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q2_k_block {
@@ -29,7 +30,7 @@ static inline void pe_q2_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q2_k_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q2_k_weights(const uint8_t *row, size_t g) {
     const pe_q2_k_block *block = (const pe_q2_k_block *)row + g / 8;
     unsigned j = g % 8;
     vq q = vq_and(vq_shrv(vq_load_u8(block->qs + j / 4 * 32), (int)(j % 4 * 2)), 3);

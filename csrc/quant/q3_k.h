@@ -7,6 +7,7 @@
 #define PE_QUANT_Q3_K_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q3_k_block {
@@ -41,7 +42,7 @@ static inline void pe_q3_k_decode(const void *blocks, float *out, size_t n) {
 
 #ifdef PE_VQ
 /* Negated, and their scale as well: -128 fits into a byte, 128 does not. */
-static inline vq pe_q3_k_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q3_k_weights(const uint8_t *row, size_t g) {
     const pe_q3_k_block *block = (const pe_q3_k_block *)row + g / 8;
     unsigned j = g % 8;
     uint32_t pair = pe_q3_k_scale_pair(block, j);

@@ -4,6 +4,7 @@
 #define PE_QUANT_Q4_0_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q4_0_block {
@@ -24,7 +25,7 @@ static inline void pe_q4_0_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q4_0_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q4_0_weights(const uint8_t *row, size_t g) {
     const pe_q4_0_block *block = (const pe_q4_0_block *)row + g;
     return vq_sub(vq_load_nibbles(block->qs), vq_set1(8));
 }

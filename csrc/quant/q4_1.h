@@ -4,6 +4,7 @@
 #define PE_QUANT_Q4_1_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q4_1_block {
@@ -25,7 +26,7 @@ static inline void pe_q4_1_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q4_1_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q4_1_weights(const uint8_t *row, size_t g) {
     return vq_load_nibbles(((const pe_q4_1_block *)row + g)->qs);
 }
 

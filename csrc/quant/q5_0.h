@@ -31,7 +31,7 @@ static inline void pe_q5_0_decode(const void *blocks, float *out, size_t n) {
 #ifdef PE_VQ
 /* Fifth bit and offset in one step: where the bit is set they cancel out, where it is clear the sign bits of -16 go
  * before the nibble. */
-static inline vq pe_q5_0_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q5_0_weights(const uint8_t *row, size_t g) {
     const pe_q5_0_block *block = (const pe_q5_0_block *)row + g;
     return vq_add_clear(vq_load_nibbles(block->qs), block->qh, -16);
 }

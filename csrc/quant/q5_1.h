@@ -4,6 +4,7 @@
 #define PE_QUANT_Q5_1_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q5_1_block {
@@ -29,7 +30,7 @@ static inline void pe_q5_1_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q5_1_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q5_1_weights(const uint8_t *row, size_t g) {
     const pe_q5_1_block *block = (const pe_q5_1_block *)row + g;
     return vq_or(vq_load_nibbles(block->qs), vq_mask(pe_load_u32(block->qh), 16));
 }

@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "quant/kscales.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q5_k_block {
@@ -34,7 +35,7 @@ static inline void pe_q5_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q5_k_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q5_k_weights(const uint8_t *row, size_t g) {
     const pe_q5_k_block *block = (const pe_q5_k_block *)row + g / 8;
     unsigned j = g % 8;
     vq low = vq_and(vq_shrv(vq_load_u8(block->qs + j / 2 * 32), (int)(j % 2 * 4)), 15);

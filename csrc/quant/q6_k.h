@@ -32,7 +32,7 @@ static inline void pe_q6_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q6_k_weights(const uint8_t *row, size_t g) {
+PE_WORD vq pe_q6_k_weights(const uint8_t *row, size_t g) {
     const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
     unsigned j = g % 8;
     vq q = vq_load_six(block->ql + j / 4 * 64 + j % 2 * 32, (int)(j % 4 / 2 * 4), block->qh + j / 4 * 32,

@@ -3,6 +3,7 @@
 #define PE_QUANT_Q8_0_H
 
 #include "base/half.h"
+#include "quant/vocabulary.h"
 #include <stddef.h>
 
 typedef struct pe_q8_0_block {
@@ -20,9 +21,7 @@ static inline void pe_q8_0_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-static inline vq pe_q8_0_weights(const uint8_t *row, size_t g) {
-    return vq_load_s8(((const pe_q8_0_block *)row + g)->qs);
-}
+PE_WORD vq pe_q8_0_weights(const uint8_t *row, size_t g) { return vq_load_s8(((const pe_q8_0_block *)row + g)->qs); }
 
 static inline void pe_q8_0_scales(const uint8_t *row, size_t b, float *d, float *m) {
     const pe_q8_0_block *block = (const pe_q8_0_block *)row + b;

@@ -18,7 +18,7 @@ typedef struct vq {
 #define PE_FOUR(expression)                                                                                            \
     do {                                                                                                               \
         vq r;                                                                                                          \
-        for (int i = 0; i < 4; i++) r.v[i] = (expression);                                                             \
+        PE_UNROLL(4) for (int i = 0; i < 4; i++) r.v[i] = (expression);                                                \
         return r;                                                                                                      \
     } while (0)
 
@@ -67,6 +67,7 @@ static inline vq vq_negate(vq a, uint32_t m) {
     PE_FOUR(_mm_sub_epi16(_mm_xor_si128(a.v[i], minus.v[i]), minus.v[i]));
 }
 static inline void vq_store(int16_t *p, vq a) {
+    PE_UNROLL(4)
     for (int i = 0; i < 4; i++) _mm_storeu_si128((__m128i *)(p + 8 * i), a.v[i]);
 }
 
@@ -81,6 +82,7 @@ typedef __m128 vr;
 
 static inline vi vq_dot(vq w, const int16_t *x) {
     vi acc = _mm_madd_epi16(w.v[0], _mm_loadu_si128((const __m128i *)x));
+    PE_UNROLL(3)
     for (int i = 1; i < 4; i++)
         acc = _mm_add_epi32(acc, _mm_madd_epi16(w.v[i], _mm_loadu_si128((const __m128i *)(x + 8 * i))));
     return acc;
