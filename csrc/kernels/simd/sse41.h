@@ -59,7 +59,9 @@ static inline vq vq_mul(vq a, vq b) { PE_FOUR(_mm_mullo_epi16(a.v[i], b.v[i])); 
 /* Lane i: c where bit i of m is set, else 0. Each lane keeps its own bit of its byte and compares it. */
 static inline vq vq_mask(uint32_t m, int c) {
     const __m128i own = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128), value = _mm_set1_epi16((short)c);
-    PE_FOUR(_mm_and_si128(_mm_cmpeq_epi16(_mm_and_si128(_mm_set1_epi16((short)(m >> 8 * i)), own), own), value));
+    const __m128i bits = _mm_cvtsi32_si128((int)m);
+    PE_FOUR(_mm_and_si128(
+        _mm_cmpeq_epi16(_mm_and_si128(_mm_shuffle_epi8(bits, _mm_set1_epi16((short)(0x8000 | i))), own), own), value));
 }
 /* Lane i negated where bit i of m is set. */
 static inline vq vq_negate(vq a, uint32_t m) {

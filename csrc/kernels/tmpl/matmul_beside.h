@@ -1,6 +1,6 @@
 /* Products of a few tokens as gemv does them: PE_ROWS rows in the file's layout, whose integers are unpacked once and
  * multiplied with each token in turn, so that a token more costs its dot products alone. Nothing waits in scratch. The
- * order of roundings is that of kernels.h. */
+ * order of roundings is that of kernels.h. For instruction sets whose header defines PE_BESIDE. */
 
 /* Tokens up to which this is the fastest way for a type: turned rows (matmul_few.h) cost more to prepare, and less for
  * each token. */
