@@ -34,7 +34,7 @@ static inline void pe_q4_k_decode(const void *blocks, float *out, size_t n) {
 PE_WORD vq pe_q4_k_weights(const uint8_t *row, size_t g) {
     const pe_q4_k_block *block = (const pe_q4_k_block *)row + g / 8;
     unsigned j = g % 8;
-    return vq_and(vq_shrv(vq_load_u8(block->qs + j / 2 * 32), (int)(j % 2 * 4)), 15);
+    return vq_nibbles(block->qs + j / 2 * 32, j % 2);
 }
 
 static inline void pe_q4_k_scales(const uint8_t *row, size_t b, float *d, float *m) {

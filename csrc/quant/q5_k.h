@@ -38,7 +38,7 @@ static inline void pe_q5_k_decode(const void *blocks, float *out, size_t n) {
 PE_WORD vq pe_q5_k_weights(const uint8_t *row, size_t g) {
     const pe_q5_k_block *block = (const pe_q5_k_block *)row + g / 8;
     unsigned j = g % 8;
-    vq low = vq_and(vq_shrv(vq_load_u8(block->qs + j / 2 * 32), (int)(j % 2 * 4)), 15);
+    vq low = vq_nibbles(block->qs + j / 2 * 32, j % 2);
     vq high = vq_shl(vq_and(vq_shrv(vq_load_u8(block->qh), (int)j), 1), 4);
     return vq_or(low, high);
 }

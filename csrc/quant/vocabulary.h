@@ -3,6 +3,8 @@
 #ifndef PE_QUANT_VOCABULARY_H
 #define PE_QUANT_VOCABULARY_H
 
+#include <stdbool.h>
+
 /* A vq may say how it is made, which is for nothing unless the words are inlined. */
 #define PE_WORD static inline __attribute__((always_inline))
 
@@ -22,6 +24,11 @@ PE_WORD vq vq_thirds(vq a) { return vq_shr(vq_mul(a, vq_set1(3)), 8); }
 PE_WORD vq vq_field(const uint8_t *p, int shift, int mask, int up) {
     return vq_shl(vq_and(vq_shrv(vq_load_u8(p), shift), mask), up);
 }
+#endif
+
+#if defined(PE_VQ) && !defined(PE_VQ_NIBBLES)
+/* The low or the high nibbles of 32 bytes. */
+PE_WORD vq vq_nibbles(const uint8_t *p, bool high) { return vq_and(vq_shrv(vq_load_u8(p), high ? 4 : 0), 15); }
 #endif
 
 #if defined(PE_VQ) && !defined(PE_VQ_SIX)

@@ -34,6 +34,13 @@ static inline vq vq_load_nibbles(const uint8_t *p) {
     const __m128i mask = _mm_set1_epi16(15);
     return (vq){{_mm_and_si128(low, mask), _mm_and_si128(high, mask), _mm_srli_epi16(low, 4), _mm_srli_epi16(high, 4)}};
 }
+#define PE_VQ_NIBBLES
+static inline vq vq_nibbles(const uint8_t *p, bool high) {
+    const vq bytes = vq_load_u8(p);
+    const __m128i mask = _mm_set1_epi16(15);
+    if (high) PE_FOUR(_mm_srli_epi16(bytes.v[i], 4));
+    PE_FOUR(_mm_and_si128(bytes.v[i], mask));
+}
 static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)p), table = _mm_loadu_si128((const __m128i *)values);
     const __m128i mask = _mm_set1_epi8(15);
@@ -77,7 +84,9 @@ static inline void vq_store(int16_t *p, vq a) {
 
 enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
 #define PE_BESIDE
-#define PE_UNROLL_STEPS _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
+/* A shift by a constant is one instruction less. */
+#define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
+#define PE_UNROLL_STEPS         _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
 
 typedef __m128i vi; /* partial int32 sums of one row */
 typedef __m128 vr;

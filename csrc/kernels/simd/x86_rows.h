@@ -34,6 +34,14 @@ static inline vq vq_load_nibbles(const uint8_t *p) {
     __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
     return (vq){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
 }
+#define PE_VQ_NIBBLES
+/* The low or the high nibbles of 32 bytes. */
+static inline vq vq_nibbles(const uint8_t *p, bool high) {
+    const vq bytes = vq_load_u8(p);
+    const __m256i mask = _mm256_set1_epi16(15);
+    if (high) return (vq){_mm256_srli_epi16(bytes.lo, 4), _mm256_srli_epi16(bytes.hi, 4)};
+    return (vq){_mm256_and_si256(bytes.lo, mask), _mm256_and_si256(bytes.hi, mask)};
+}
 /* The same, each nibble replaced by the value that it numbers. */
 static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)p), table = _mm_loadu_si128((const __m128i *)values);
@@ -199,6 +207,47 @@ static inline void vr_load_f16_pair(const uint8_t *const p[PE_ROWS], size_t offs
     high = _mm_shuffle_epi8(high, split);
     *a = _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
     *b = _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high));
+}
+
+#define PE_VR_KSCALES
+/* Byte i of each dword, times a factor. */
+static inline vr pe_scaled_byte(__m256i words, int i, vr factor) {
+    const __m256i alone = _mm256_setr_epi32(i | ~0xff, (i + 4) | ~0xff, (i + 8) | ~0xff, (i + 12) | ~0xff, i | ~0xff,
+                                            (i + 4) | ~0xff, (i + 8) | ~0xff, (i + 12) | ~0xff);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_shuffle_epi8(words, alone)), factor);
+}
+/* Scales d and negative mins m of blocks, one a row, that begin as those of Q4_K and Q5_K do: two halves, then what
+ * quant/kscales.h tells of, here in columns of dwords. */
+static __attribute__((noinline)) void vr_load_kscales(const uint8_t *const p[PE_ROWS], size_t offset, vr d[8],
+                                                      vr m[8]) {
+    __m256i rows[4];
+    PE_UNROLL(4)
+    for (size_t r = 0; r < 4; r++)
+        rows[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(p[r] + offset))),
+                                          _mm_loadu_si128((const __m128i *)(p[r + 4] + offset)), 1);
+    const __m256i ab = _mm256_unpacklo_epi32(rows[0], rows[1]), cd = _mm256_unpacklo_epi32(rows[2], rows[3]);
+    const __m256i ef = _mm256_unpackhi_epi32(rows[0], rows[1]), gh = _mm256_unpackhi_epi32(rows[2], rows[3]);
+    const __m256i halves = _mm256_unpacklo_epi64(ab, cd), a = _mm256_unpackhi_epi64(ab, cd);
+    const __m256i b = _mm256_unpacklo_epi64(ef, gh), c = _mm256_unpackhi_epi64(ef, gh);
+    const __m256i six = _mm256_set1_epi8(0x3f), four = _mm256_set1_epi8(0x0f), upper = _mm256_set1_epi8(0x30);
+    const __m256i words[4] = {
+        _mm256_and_si256(a, six),
+        _mm256_or_si256(_mm256_and_si256(c, four), _mm256_and_si256(_mm256_srli_epi32(a, 2), upper)),
+        _mm256_and_si256(b, six),
+        _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(c, 4), four),
+                        _mm256_and_si256(_mm256_srli_epi32(b, 2), upper)),
+    };
+    const __m256i packed = /* halves of d and of dmin, rows 0 to 3, and then the others */
+        _mm256_packus_epi32(_mm256_and_si256(halves, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(halves, 16));
+    const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+    const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(packed, 1));
+    const vr scale = _mm256_permute2f128_ps(low, high, 0x20);
+    const vr min = _mm256_xor_ps(_mm256_permute2f128_ps(low, high, 0x31), _mm256_set1_ps(-0.0f));
+    PE_UNROLL(8)
+    for (int j = 0; j < 8; j++) {
+        d[j] = pe_scaled_byte(words[j / 4], j % 4, scale);
+        m[j] = pe_scaled_byte(words[2 + j / 4], j % 4, min);
+    }
 }
 
 /* The sum of 16 neighbouring int16. */

@@ -104,6 +104,12 @@ PE_INLINE void row_scales_of(int slot, const uint8_t *const rows[], size_t b, vr
             *d = vr_load_f16(rows, b * facts.block_bytes);
         return;
     }
+#ifdef PE_VR_KSCALES
+    if (slot == PE_SLOT_Q4_K || slot == PE_SLOT_Q5_K) {
+        vr_load_kscales(rows, b * facts.block_bytes, d, m);
+        return;
+    }
+#endif
 #ifdef PE_VR_EXACT_F16
     if (slot == PE_SLOT_Q6_K) { /* one for all groups, whose own are within the integers; it ends the block */
         d[0] = vr_load_f16(rows, b * facts.block_bytes + offsetof(pe_q6_k_block, d));
