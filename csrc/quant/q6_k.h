@@ -32,12 +32,17 @@ static inline void pe_q6_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-PE_WORD vq pe_q6_k_weights(const uint8_t *row, size_t g) {
+/* before the sub-scales, which apply to halves */
+PE_WORD vq pe_q6_k_integers(const uint8_t *row, size_t g) {
     const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
     unsigned j = g % 8;
-    vq q = vq_load_six(block->ql + j / 4 * 64 + j % 2 * 32, (int)(j % 4 / 2 * 4), block->qh + j / 4 * 32,
+    return vq_load_six(block->ql + j / 4 * 64 + j % 2 * 32, (int)(j % 4 / 2 * 4), block->qh + j / 4 * 32,
                        (int)(j % 4 * 2));
-    return vq_scale2_s8(q, block->scales + 2 * j);
+}
+
+PE_WORD vq pe_q6_k_weights(const uint8_t *row, size_t g) {
+    const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
+    return vq_scale2_s8(pe_q6_k_integers(row, g), block->scales + 2 * (g % 8));
 }
 
 static inline void pe_q6_k_scales(const uint8_t *row, size_t b, float *d, float *m) {

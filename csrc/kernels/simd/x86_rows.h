@@ -143,11 +143,35 @@ static inline vi pe_sum4(vi a, vi b, vi c, vi d) {
     vi cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
 }
-/* Horizontal sums of PE_ROWS partial vectors, one a lane, as float. */
-static inline vr vr_sum(const vi p[PE_ROWS]) {
-    vi low = pe_sum4(p[0], p[1], p[2], p[3]), high = pe_sum4(p[4], p[5], p[6], p[7]);
-    vi sum = _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
-    return _mm256_cvtepi32_ps(sum);
+
+/* Horizontal sums of PE_ROWS partial vectors, one a lane. */
+static inline vi pe_sum8(const vi p[PE_ROWS]) {
+    const vi low = pe_sum4(p[0], p[1], p[2], p[3]), high = pe_sum4(p[4], p[5], p[6], p[7]);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+}
+static inline vr vr_sum(const vi p[PE_ROWS]) { return _mm256_cvtepi32_ps(pe_sum8(p)); } /* as float */
+
+#define PE_VR_SUM_SCALED
+/* The products of a row's halves apart. */
+static inline void vq_dot_halves(vq w, const int16_t *x, vi *low, vi *high) {
+    *low = _mm256_madd_epi16(w.lo, _mm256_loadu_si256((const __m256i *)x));
+    *high = _mm256_madd_epi16(w.hi, _mm256_loadu_si256((const __m256i *)(x + 16)));
+}
+/* As vr_sum, each half times a signed byte of its row, two of which lie at `offset`. */
+static inline vr vr_sum_scaled(const vi low[PE_ROWS], const vi high[PE_ROWS], const uint8_t *const p[PE_ROWS],
+                               size_t offset) {
+    __m128i scales = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[1] + offset), 1);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[2] + offset), 2);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[3] + offset), 3);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[4] + offset), 4);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[5] + offset), 5);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[6] + offset), 6);
+    scales = _mm_insert_epi16(scales, pe_load_u16(p[7] + offset), 7);
+    const vi both = _mm256_cvtepi16_epi32(scales), second = _mm256_srai_epi32(both, 8);
+    const vi first = _mm256_srai_epi32(_mm256_slli_epi32(both, 24), 24);
+    return _mm256_cvtepi32_ps(
+        _mm256_add_epi32(_mm256_mullo_epi32(pe_sum8(low), first), _mm256_mullo_epi32(pe_sum8(high), second)));
 }
 
 static inline vr vr_zero(void) { return _mm256_setzero_ps(); }

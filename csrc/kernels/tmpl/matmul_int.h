@@ -165,32 +165,49 @@ typedef struct gemv_place {
     const uint8_t *later;
 } gemv_place;
 
+/* The products of group j of block b of PE_ROWS rows with q [32]. */
+PE_INLINE vr group_dots(int slot, const uint8_t *const rows[], size_t b, size_t j, const int16_t *q) {
+    const type_facts facts = facts_of(slot);
+    const size_t block = b * facts.block_bytes;
+    vi partial[PE_ROWS];
+#ifdef PE_VR_SUM_SCALED
+    if (slot == PE_SLOT_Q6_K) { /* two scales for eight rows are fewer products than one for each weight */
+        vi high[PE_ROWS];
+        PE_UNROLL(8)
+        for (size_t r = 0; r < PE_ROWS; r++)
+            vq_dot_halves(pe_q6_k_integers(rows[r] + block, j), q, &partial[r], &high[r]);
+        return vr_sum_scaled(partial, high, rows, block + offsetof(pe_q6_k_block, scales) + 2 * j);
+    }
+#endif
+    if (is_rare(slot)) {
+        rare_dots(slot, partial, rows, b * facts.block_elements / PE_GROUP + j, q);
+    } else {
+#ifdef PE_ROW_PAIRS
+        PE_UNROLL(8)
+        for (size_t r = 0; r < PE_ROWS; r += 2)
+            partial[r / 2] =
+                vq_dot_pair(weights_of(slot, rows[r] + block, j), weights_of(slot, rows[r + 1] + block, j), q);
+#else
+        PE_UNROLL(8)
+        for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, rows[r] + block, j), q);
+#endif
+    }
+    return vr_sum(partial);
+}
+
 /* Group j of block b of the rows at hand. */
 PE_INLINE void gemv_group(int slot, vr acc[PE_ROW_SETS], gemv_place *at, const uint8_t *const rows[], size_t b,
                           size_t j, vr d[][MAX_BLOCK_GROUPS], vr m[][2 * MAX_BLOCK_GROUPS]) {
     const type_facts facts = facts_of(slot);
-    const size_t mins = facts.mins, block = b * facts.block_bytes;
+    const size_t mins = facts.mins;
     const size_t step_bytes = PE_ROWS * PE_ROW_SETS * PE_GROUP * facts.block_bytes / facts.block_elements;
     for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(at->later + i);
     const float s0 = mins ? at->sum[0] : 0, s1 = mins ? at->sum[1] : 0;
     PE_UNROLL(2)
     for (size_t s = 0; s < PE_ROW_SETS; s++) {
         const uint8_t *const *set = rows + s * PE_ROWS;
-        vi partial[PE_ROWS];
-        if (is_rare(slot)) {
-            rare_dots(slot, partial, set, b * facts.block_elements / PE_GROUP + j, at->q);
-        } else {
-#ifdef PE_ROW_PAIRS
-            PE_UNROLL(8)
-            for (size_t r = 0; r < PE_ROWS; r += 2)
-                partial[r / 2] =
-                    vq_dot_pair(weights_of(slot, set[r] + block, j), weights_of(slot, set[r + 1] + block, j), at->q);
-#else
-            PE_UNROLL(8)
-            for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights_of(slot, set[r] + block, j), at->q);
-#endif
-        }
-        acc[s] = vr_fma(vr_sum(partial), vr_mul(d[s][j], vr_set1(*at->scale)), acc[s]);
+        const vr dots = group_dots(slot, set, b, j, at->q);
+        acc[s] = vr_fma(dots, vr_mul(d[s][j], vr_set1(*at->scale)), acc[s]);
         if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
         if (mins == 2) acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
     }
