@@ -82,11 +82,11 @@ static inline void vq_store(int16_t *p, vq a) {
 
 /* ---- vi, vr: four rows of a gemv side by side ------------------------------------------------------------------- */
 
-enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 4 };
+enum { PE_ROWS = 4, PE_VF = 4, PE_TILE_ROWS = 8 };
 #define PE_BESIDE
 /* A shift by a constant is one instruction less. */
 #define PE_GROUPS_AT_ONCE(slot) ((slot) == PE_SLOT_Q4_K || (slot) == PE_SLOT_Q5_K ? 2 : 1)
-#define PE_UNROLL_STEPS         _Pragma("GCC unroll 1") /* of the innermost loop of gemm */
+#define PE_UNROLL_STEPS         _Pragma("GCC unroll 4") /* of the innermost loop of gemm */
 
 typedef __m128i vi; /* partial int32 sums of one row */
 typedef __m128 vr;
