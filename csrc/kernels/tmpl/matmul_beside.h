@@ -5,7 +5,7 @@
 /* Tokens up to which this is the fastest way for a type: turned rows (matmul_few.h) cost more to prepare, and less for
  * each token. */
 PE_INLINE size_t beside_tokens(int slot) {
-    if (is_rare(slot)) return 0;
+    if (is_rare(slot) || slot == PE_SLOT_NANO_Q4K) return 0; /* not worth code of their own */
 #ifdef PE_TURN
     if (slot == PE_SLOT_Q4_K) return 0;
     if (is_turned(slot)) return 3;
