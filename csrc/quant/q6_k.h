@@ -32,7 +32,7 @@ static inline void pe_q6_k_decode(const void *blocks, float *out, size_t n) {
 }
 
 #ifdef PE_VQ
-/* before the sub-scales, which apply to halves */
+/* Without the sub-scales, of which each half of a group has one. */
 PE_WORD vq pe_q6_k_integers(const uint8_t *row, size_t g) {
     const pe_q6_k_block *block = (const pe_q6_k_block *)row + g / 8;
     unsigned j = g % 8;

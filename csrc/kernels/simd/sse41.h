@@ -28,18 +28,18 @@ static inline vq vq_load_u8(const uint8_t *p) {
 static inline vq vq_load_s8(const uint8_t *p) {
     PE_FOUR(_mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8 * i))));
 }
-static inline vq vq_load_nibbles(const uint8_t *p) {
-    __m128i low = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
-    __m128i high = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8)));
-    const __m128i mask = _mm_set1_epi16(15);
-    return (vq){{_mm_and_si128(low, mask), _mm_and_si128(high, mask), _mm_srli_epi16(low, 4), _mm_srli_epi16(high, 4)}};
-}
 #define PE_VQ_NIBBLES
 static inline vq vq_nibbles(const uint8_t *p, bool high) {
     const vq bytes = vq_load_u8(p);
     const __m128i mask = _mm_set1_epi16(15);
     if (high) PE_FOUR(_mm_srli_epi16(bytes.v[i], 4));
     PE_FOUR(_mm_and_si128(bytes.v[i], mask));
+}
+static inline vq vq_load_nibbles(const uint8_t *p) {
+    __m128i low = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
+    __m128i high = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(p + 8)));
+    const __m128i mask = _mm_set1_epi16(15);
+    return (vq){{_mm_and_si128(low, mask), _mm_and_si128(high, mask), _mm_srli_epi16(low, 4), _mm_srli_epi16(high, 4)}};
 }
 static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
     const __m128i bytes = _mm_loadu_si128((const __m128i *)p), table = _mm_loadu_si128((const __m128i *)values);

@@ -30,10 +30,6 @@ static inline vq vq_load_s8(const uint8_t *p) {
     return (vq){_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)),
                 _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))};
 }
-static inline vq vq_load_nibbles(const uint8_t *p) {
-    __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-    return (vq){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
-}
 #define PE_VQ_NIBBLES
 /* The low or the high nibbles of 32 bytes. */
 static inline vq vq_nibbles(const uint8_t *p, bool high) {
@@ -41,6 +37,10 @@ static inline vq vq_nibbles(const uint8_t *p, bool high) {
     const __m256i mask = _mm256_set1_epi16(15);
     if (high) return (vq){_mm256_srli_epi16(bytes.lo, 4), _mm256_srli_epi16(bytes.hi, 4)};
     return (vq){_mm256_and_si256(bytes.lo, mask), _mm256_and_si256(bytes.hi, mask)};
+}
+static inline vq vq_load_nibbles(const uint8_t *p) {
+    __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+    return (vq){_mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
 }
 /* The same, each nibble replaced by the value that it numbers. */
 static inline vq vq_load_values(const uint8_t *p, const int8_t values[16]) {
@@ -157,18 +157,21 @@ static inline void vq_dot_halves(vq w, const int16_t *x, vi *low, vi *high) {
     *low = _mm256_madd_epi16(w.lo, _mm256_loadu_si256((const __m256i *)x));
     *high = _mm256_madd_epi16(w.hi, _mm256_loadu_si256((const __m256i *)(x + 16)));
 }
+/* The two bytes at `offset` of each row. */
+static inline __m128i pe_row_words(const uint8_t *const p[PE_ROWS], size_t offset) {
+    __m128i h = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
+    h = _mm_insert_epi16(h, pe_load_u16(p[1] + offset), 1);
+    h = _mm_insert_epi16(h, pe_load_u16(p[2] + offset), 2);
+    h = _mm_insert_epi16(h, pe_load_u16(p[3] + offset), 3);
+    h = _mm_insert_epi16(h, pe_load_u16(p[4] + offset), 4);
+    h = _mm_insert_epi16(h, pe_load_u16(p[5] + offset), 5);
+    h = _mm_insert_epi16(h, pe_load_u16(p[6] + offset), 6);
+    return _mm_insert_epi16(h, pe_load_u16(p[7] + offset), 7);
+}
 /* As vr_sum, each half times a signed byte of its row, two of which lie at `offset`. */
 static inline vr vr_sum_scaled(const vi low[PE_ROWS], const vi high[PE_ROWS], const uint8_t *const p[PE_ROWS],
                                size_t offset) {
-    __m128i scales = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[1] + offset), 1);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[2] + offset), 2);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[3] + offset), 3);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[4] + offset), 4);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[5] + offset), 5);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[6] + offset), 6);
-    scales = _mm_insert_epi16(scales, pe_load_u16(p[7] + offset), 7);
-    const vi both = _mm256_cvtepi16_epi32(scales), second = _mm256_srai_epi32(both, 8);
+    const vi both = _mm256_cvtepi16_epi32(pe_row_words(p, offset)), second = _mm256_srai_epi32(both, 8);
     const vi first = _mm256_srai_epi32(_mm256_slli_epi32(both, 24), 24);
     return _mm256_cvtepi32_ps(
         _mm256_add_epi32(_mm256_mullo_epi32(pe_sum8(low), first), _mm256_mullo_epi32(pe_sum8(high), second)));
@@ -202,15 +205,7 @@ static inline void vr_store(float *p, vr a) { _mm256_storeu_ps(p, a); }
 #define PE_VR_EXACT_F16 /* reads the halves alone, so that they may end a block; others read more */
 /* The half at `offset` of each row. */
 static inline vr vr_load_f16(const uint8_t *const p[PE_ROWS], size_t offset) {
-    __m128i h = _mm_cvtsi32_si128(pe_load_u16(p[0] + offset));
-    h = _mm_insert_epi16(h, pe_load_u16(p[1] + offset), 1);
-    h = _mm_insert_epi16(h, pe_load_u16(p[2] + offset), 2);
-    h = _mm_insert_epi16(h, pe_load_u16(p[3] + offset), 3);
-    h = _mm_insert_epi16(h, pe_load_u16(p[4] + offset), 4);
-    h = _mm_insert_epi16(h, pe_load_u16(p[5] + offset), 5);
-    h = _mm_insert_epi16(h, pe_load_u16(p[6] + offset), 6);
-    h = _mm_insert_epi16(h, pe_load_u16(p[7] + offset), 7);
-    return _mm256_cvtph_ps(h);
+    return _mm256_cvtph_ps(pe_row_words(p, offset));
 }
 static inline int pe_load_s32(const uint8_t *p) {
     int32_t v;

@@ -51,7 +51,7 @@ PE_INLINE void unpack_groups(int slot, bool all, pe_panel *panel, const uint8_t 
     }
 }
 
-#if !defined(PE_FEW_OF) || !defined(PE_MATRIX_UNIT) /* who needs them */
+#if !defined(PE_FEW_OF) || !defined(PE_MATRIX_UNIT) /* for a few tokens, and for tiles on vectors */
 /* Rows to columns of pairs: what is multiplied with one pair of activations lies side by side. */
 PE_ONCE void prepare_columns(pe_panel *panel, size_t n_rows, size_t count) {
     for (size_t r = 0; r < n_rows; r += PE_VF)
