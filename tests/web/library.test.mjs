@@ -285,7 +285,7 @@ describe("the library in Chromium", { skip, concurrency: false }, () => {
     const { context, page } = await visit(browser, `${site.url}/`);
     const session = await browser.newBrowserCDPSession();
     // Pages of memory that no file stands behind. Not all that is resident: the browser starts spare renderers when it
-    // likes, and each counts 50 to 100 MB of the browser's own program.
+    // likes, and most of each is the browser's own program.
     const occupied = async () => {
       const { processInfo } = await session.send("SystemInfo.getProcessInfo");
       const renderers = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id);

@@ -24,10 +24,7 @@ PE_INLINE void multiply_group_beside(size_t mins, vr acc[], const vq weights[PE_
         vi partial[PE_ROWS];
         PE_UNROLL(8)
         for (size_t r = 0; r < PE_ROWS; r++) partial[r] = vq_dot(weights[r], q);
-        vr a = vr_fma(vr_sum(partial), vr_mul(d, vr_set1(*scale)), acc[t]);
-        if (mins == 1) a = vr_fma(m[0], vr_set1(sum[0] + sum[1]), a);
-        if (mins == 2) a = vr_fma(m[1], vr_set1(sum[1]), vr_fma(m[0], vr_set1(sum[0]), a));
-        acc[t] = a;
+        acc[t] = add_group(mins, acc[t], vr_sum(partial), d, m, *scale, sum);
     }
 }
 
@@ -53,14 +50,6 @@ PE_INLINE void gemm_beside(int slot, float *y, size_t y_stride, const uint8_t *w
                 multiply_group_beside(facts.mins, acc, weights, d[j], m + facts.mins * j, x, b * block_groups + j);
             }
         }
-        for (size_t t = 0; t < x->n_tokens; t++) {
-            float last[PE_ROWS], *to = y + t * y_stride + r0;
-            if (r0 + PE_ROWS <= n_rows) {
-                vr_store(to, acc[t]);
-            } else {
-                vr_store(last, acc[t]);
-                memcpy(to, last, (n_rows - r0) * sizeof *to);
-            }
-        }
+        for (size_t t = 0; t < x->n_tokens; t++) store_rows(y + t * y_stride + r0, acc[t], n_rows - r0);
     }
 }

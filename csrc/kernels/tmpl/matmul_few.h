@@ -35,6 +35,16 @@ PE_INLINE void multiply_few(size_t mins, const pe_panel *panel, const pe_act *x,
         }
 }
 
+#define FOR_MINS(mins)                                                                                                 \
+    PE_ONCE void multiply_few_##mins(const pe_panel *panel, const pe_act *x, size_t n_rows, size_t g0, size_t count,   \
+                                     float (*sums)[PE_PANEL_ROWS]) {                                                   \
+        multiply_few(mins, panel, x, n_rows, g0, count, sums);                                                         \
+    }
+FOR_MINS(0)
+FOR_MINS(1)
+FOR_MINS(2)
+#undef FOR_MINS
+
 /* ---- rows turned as they lie in the file -------------------------------------------------------------------------
  *
  * Where the integers of a group are bytes or nibbles side by side, the words of PE_VF rows are turned into columns

@@ -195,21 +195,37 @@ PE_INLINE vr group_dots(int slot, const uint8_t *const rows[], size_t b, size_t 
     return vr_sum(partial);
 }
 
+/* acc and what a group adds to it: its products, then the part of its mins; sum [2] is that of the activations. */
+PE_INLINE vr add_group(size_t mins, vr acc, vr dots, vr d, const vr m[], float scale, const float *sum) {
+    acc = vr_fma(dots, vr_mul(d, vr_set1(scale)), acc);
+    if (mins == 1) acc = vr_fma(m[0], vr_set1(sum[0] + sum[1]), acc);
+    if (mins == 2) acc = vr_fma(m[1], vr_set1(sum[1]), vr_fma(m[0], vr_set1(sum[0]), acc));
+    return acc;
+}
+
+/* The first `left` of PE_ROWS results: all but for the last rows, which are no part of each kernel. */
+PE_ONCE __attribute__((unused)) void store_some_rows(float *y, vr results, size_t left) {
+    float all[PE_ROWS];
+    vr_store(all, results);
+    memcpy(y, all, left * sizeof *y);
+}
+PE_INLINE void store_rows(float *y, vr results, size_t left) {
+    if (left >= PE_ROWS)
+        vr_store(y, results);
+    else
+        store_some_rows(y, results, left);
+}
+
 /* Group j of block b of the rows at hand. */
 PE_INLINE void gemv_group(int slot, vr acc[PE_ROW_SETS], gemv_place *at, const uint8_t *const rows[], size_t b,
                           size_t j, vr d[][MAX_BLOCK_GROUPS], vr m[][2 * MAX_BLOCK_GROUPS]) {
     const type_facts facts = facts_of(slot);
-    const size_t mins = facts.mins;
     const size_t step_bytes = PE_ROWS * PE_ROW_SETS * PE_GROUP * facts.block_bytes / facts.block_elements;
     for (size_t i = 0; i < step_bytes; i += CACHE_LINE) vs_prefetch(at->later + i);
-    const float s0 = mins ? at->sum[0] : 0, s1 = mins ? at->sum[1] : 0;
     PE_UNROLL(2)
     for (size_t s = 0; s < PE_ROW_SETS; s++) {
-        const uint8_t *const *set = rows + s * PE_ROWS;
-        const vr dots = group_dots(slot, set, b, j, at->q);
-        acc[s] = vr_fma(dots, vr_mul(d[s][j], vr_set1(*at->scale)), acc[s]);
-        if (mins == 1) acc[s] = vr_fma(m[s][j], vr_set1(s0 + s1), acc[s]);
-        if (mins == 2) acc[s] = vr_fma(m[s][2 * j + 1], vr_set1(s1), vr_fma(m[s][2 * j], vr_set1(s0), acc[s]));
+        const vr dots = group_dots(slot, rows + s * PE_ROWS, b, j, at->q);
+        acc[s] = add_group(facts.mins, acc[s], dots, d[s][j], m[s] + facts.mins * j, *at->scale, at->sum);
     }
     at->later += step_bytes, at->q += PE_GROUP, at->scale++, at->sum += 2;
 }
@@ -239,13 +255,7 @@ PE_INLINE void gemv_int(int slot, float *y, const uint8_t *w, size_t row_bytes, 
         PE_UNROLL(2)
         for (size_t s = 0; s < PE_ROW_SETS; s++) {
             const size_t r = r0 + s * PE_ROWS;
-            if (r + PE_ROWS <= n_rows) {
-                vr_store(y + r, acc[s]);
-            } else if (r < n_rows) {
-                float tail[PE_ROWS];
-                vr_store(tail, acc[s]);
-                memcpy(y + r, tail, (n_rows - r) * sizeof *y);
-            }
+            if (r < n_rows) store_rows(y + r, acc[s], n_rows - r);
         }
     }
 }

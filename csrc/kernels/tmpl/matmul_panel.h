@@ -85,21 +85,11 @@ typedef struct gemm_room {
 _Static_assert(sizeof(gemm_room) <= PE_GEMM_ROOM, "more scratch than kernels.h has");
 
 #define FOR_MINS(mins)                                                                                                 \
-    FEW_FOR_MINS(mins)                                                                                                 \
     PE_ONCE void multiply_tiles_##mins(size_t largest, gemm_room *room, const pe_act *x, size_t n_rows, size_t first,  \
                                        size_t end, size_t g0, size_t count) {                                          \
         multiply_tiles(mins, largest, &room->panel, &room->tiles, x, n_rows, first, end, g0, count,                    \
                        room->sums.of_tiles);                                                                           \
     }
-#ifdef PE_FEW_OF
-#define FEW_FOR_MINS(mins)
-#else
-#define FEW_FOR_MINS(mins)                                                                                             \
-    PE_ONCE void multiply_few_##mins(const pe_panel *panel, const pe_act *x, size_t n_rows, size_t g0, size_t count,   \
-                                     float (*sums)[PE_PANEL_ROWS]) {                                                   \
-        multiply_few(mins, panel, x, n_rows, g0, count, sums);                                                         \
-    }
-#endif
 FOR_MINS(0)
 FOR_MINS(1)
 FOR_MINS(2)

@@ -57,7 +57,7 @@ PE_SMALL void gemv_rare(int slot, float *y, const uint8_t *w, size_t row_bytes, 
         gemv_rare(slot, y, w, row_bytes, n_rows, x);                                                                   \
     else                                                                                                               \
         gemv_int(slot, y, w, row_bytes, n_rows, x)
-#ifdef PE_BESIDE
+#ifdef PE_BESIDE /* known to be 0 where a type is not multiplied so: it gets no code then */
 #define PE_CALL_FEW(slot, lower)                                                                                       \
     if (beside_tokens(slot) && x->n_tokens <= beside_tokens(slot))                                                     \
         gemm_beside(slot, y, y_stride, w, row_bytes, n_rows, x);                                                       \
